@@ -1,0 +1,58 @@
+"""repre-lite: contrastive pre-training of ViT and Swin with a pixel-reconstruction branch (RePre), to learn from and to use.
+
+Names are imported when first used, so that `repre-lite --help` and `import repre_lite` do not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "build_encoder": "encoder",
+    "encode": "encoder",
+    "Features": "encoder",
+    "TappedEncoder": "encoder",
+    "ReconstructionDecoder": "decoder",
+    "build_framework": "frameworks",
+    "RePre": "repre",
+    "ReconstructionBranch": "repre",
+    "Recipe": "recipes",
+    "recipe": "recipes",
+    "scenes": "data.scenes",
+    "training_steps": "training.loop",
+    "train": "training.train",
+    "Run": "runs",
+    "load_run": "runs",
+    "UserError": "runtime.errors",
+}
+_MODULES = ("losses", "heads", "frameworks", "visualize", "checks", "evaluation", "data", "runtime")
+
+if TYPE_CHECKING:
+    from . import checks, data, evaluation, frameworks, heads, losses, runtime, visualize
+    from .data.scenes import scenes
+    from .decoder import ReconstructionDecoder
+    from .encoder import Features, TappedEncoder, build_encoder, encode
+    from .frameworks import build_framework
+    from .recipes import Recipe, recipe
+    from .repre import ReconstructionBranch, RePre
+    from .runs import Run, load_run
+    from .runtime.errors import UserError
+    from .training.loop import training_steps
+    from .training.train import train
+
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

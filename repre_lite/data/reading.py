@@ -1,0 +1,104 @@
+"""Picture files of every kind as upright RGB, one by one or many in parallel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..runtime.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All picture files below `folder`, sorted; hidden ones and other files are not looked at."""
+    try:
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    except OSError as error:
+        raise UserError(f"--data {folder}: {error.strerror}; give a folder you may read") from None
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Upright RGB: EXIF rotation applied, 16 bits scaled to 8, transparency laid over white, grey and CMYK converted."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture, dtype=np.float32)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        picture = Image.fromarray((values.clip(0, top) * (255 / top) + 0.5).astype(np.uint8))
+    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file as RGB. Raises UserError naming the file where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return to_rgb(picture)
+    except Exception as error:  # Pillow's plugins raise whatever they like on damaged files
+        raise UserError(
+            f"{path}: not a readable picture ({type(error).__name__}); mend or remove it, or use --skip-unreadable"
+        ) from None
+
+
+def square(picture: Image.Image, side: int) -> Image.Image:
+    """Shorter side resized to `side` (antialiased bicubic), then the central side x side pixels."""
+    return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
+
+
+def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool, what: str) -> tuple[Tensor, list[int]]:
+    """Pictures as uint8 (n, 3, side, side), and which of `paths` they are; unreadable ones end it or are left out.
+
+    `side` None keeps pictures as they are, all of the size of the first.
+    """
+
+    def read(path: Path) -> np.ndarray | UserError:
+        try:
+            picture = read_picture(path)
+            return np.asarray(picture if side is None else square(picture, side)).transpose(2, 0, 1)
+        except UserError as error:
+            return error
+
+    if side is None:
+        height, width = read_picture(paths[0]).size[::-1]
+    else:
+        height = width = side
+    check_memory(len(paths), height, width)
+    images = torch.empty(len(paths), 3, height, width, dtype=torch.uint8)
+    kept: list[int] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        bar = tqdm(pool.map(read, paths), total=len(paths), desc=what, unit="picture", leave=False, delay=2)
+        for index, picture in enumerate(bar):
+            if isinstance(picture, UserError):
+                if not skip_unreadable:
+                    pool.shutdown(cancel_futures=True)
+                    raise picture
+                continue
+            images[len(kept)] = torch.from_numpy(picture.copy())
+            kept.append(index)
+    return images[: len(kept)], kept
+
+
+def check_memory(count: int, height: int, width: int) -> None:
+    """Raise UserError where pictures kept as one tensor would take more than half of the memory there is."""
+    try:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return
+    needed = count * 3 * height * width
+    if needed > available / 2:
+        raise UserError(
+            f"{count} pictures of {height}x{width} take {needed / 2**30:.1f} GiB of memory, more than half of what is free; "
+            "use fewer with --train-images N or a smaller --image-size"
+        )

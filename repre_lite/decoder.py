@@ -1,0 +1,170 @@
+"""The light reconstruction decoder (sections 3.3 and 3.4, figure 2): taps in, the picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .encoder import TappedEncoder, is_hierarchical
+from .runtime.errors import UserError
+
+FUSIONS = ("conv", "transformer")
+MODES = ("multi", "single")
+
+
+def conv_fusion(channels_in: int, channels: int, layers: int) -> nn.Sequential:
+    """N fusion layers, each a 3x3 convolution and a ReLU (section 3.4); the first maps `channels_in` to `channels`."""
+    widths = [channels_in] + [channels] * layers
+    modules: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        modules += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*modules)
+
+
+class TransformerFusion(nn.Module):
+    """Table 5's alternative: a 1x1 convolution to `channels`, then N transformer blocks of the encoder's kind.
+
+    `window` None means global attention (ViT's block), else attention in shifted windows of that size (Swin's block).
+    """
+
+    def __init__(self, channels_in: int, channels: int, layers: int, grid: int, heads: int, window: int | None) -> None:
+        super().__init__()
+        self.window = window
+        self.project = nn.Conv2d(channels_in, channels, kernel_size=1)
+        if window is None:
+            self.blocks = nn.Sequential(*[Block(channels, heads, qkv_bias=True) for _ in range(layers)])
+        else:
+            shifts = [0 if index % 2 == 0 else window // 2 for index in range(layers)]
+            self.blocks = nn.Sequential(
+                *[
+                    SwinTransformerBlock(channels, (grid, grid), heads, window_size=window, shift_size=shift)
+                    for shift in shifts
+                ]
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, h, w) -> (B, channels, h, w)."""
+        x = self.project(x).permute(0, 2, 3, 1)  # (B, h, w, C)
+        if self.window is None:
+            h, w = x.shape[1:3]
+            x = self.blocks(x.flatten(1, 2)).unflatten(1, (h, w))  # (B, h*w, C) inside, (B, h, w, C) out
+        else:
+            x = self.blocks(x)
+        return x.permute(0, 3, 1, 2)  # (B, C, h, w)
+
+
+class FusionBlock(nn.Module):
+    """Concatenate the deep map with the shallower tap, then fuse (figure 2). Without a tap only the fusion remains."""
+
+    def __init__(self, fusion: nn.Module, grid: int) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.grid = grid
+
+    def forward(self, deep: Tensor, shallow: Tensor | None = None) -> Tensor:
+        """`deep` (B, C_deep, h', w'), `shallow` (B, C_shallow, h, w) or None -> (B, C, h, w)."""
+        if deep.shape[-2:] != (self.grid, self.grid):  # Swin: the deep map is coarser
+            deep = F.interpolate(deep, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
+        x = deep if shallow is None else torch.cat([deep, shallow], dim=1)  # (B, C_deep + C_shallow, h, w)
+        return self.fusion(x)
+
+
+class ReconstructionDecoder(nn.Module):
+    """Fuses K taps from deep to shallow in K - 1 blocks and redraws the picture, (B, 3, H, W).
+
+    `tap_widths`, `tap_grids`: channels and side of each tap, shallow to deep; `image_size`: H = W in pixels.
+    `fusion`: "conv" (default) or "transformer"; `layers`: fusion layers a block (the paper's 2); `width`: channels
+    inside, reached through 1x1 laterals, None for the encoder's own widths (the literal reading; the paper gives none).
+    `mode`: "multi" uses every tap; "single" only the deepest, in the same blocks without concatenation (table 4).
+    The output is linear: clip it to [0, 1] for display only. Raises UserError for values that do not fit.
+    """
+
+    def __init__(
+        self,
+        tap_widths: Sequence[int],
+        tap_grids: Sequence[int],
+        image_size: int,
+        fusion: str = "conv",
+        layers: int = 2,
+        width: int | None = None,
+        mode: str = "multi",
+        head_width: int = 32,
+        window: int | None = None,
+    ) -> None:
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise UserError(f"--fusion {fusion}: choose one of {', '.join(FUSIONS)}")
+        if mode not in MODES:
+            raise UserError(f"a decoder is one of {', '.join(MODES)}, not {mode}")
+        if layers < 1:
+            raise UserError(f"--fusion-layers {layers}: a fusion block needs at least 1 layer")
+        if width is not None and width < 1:
+            raise UserError(f"--decoder-width {width}: give a number of channels, 1 or more")
+        self.mode = mode
+        widths = list(tap_widths) if width is None else [width] * len(tap_widths)
+        read = len(widths) if mode == "multi" else 1  # how many taps are read, counted from the deepest
+        self.laterals = nn.ModuleList(
+            nn.Identity() if width is None else nn.Conv2d(channels, width, kernel_size=1)
+            for channels in tap_widths[-read:]
+        )
+        blocks = []
+        for level in reversed(range(len(widths) - 1)):  # from the second deepest tap to the shallowest
+            channels = widths[level]
+            channels_in = widths[level + 1] + (channels if mode == "multi" else 0)
+            if fusion == "conv":
+                layer: nn.Module = conv_fusion(channels_in, channels, layers)
+            else:
+                heads = _heads(channels, head_width)
+                layer = TransformerFusion(channels_in, channels, layers, tap_grids[level], heads, window)
+            blocks.append(FusionBlock(layer, tap_grids[level]))
+        self.blocks = nn.ModuleList(blocks)
+        self.patch = image_size // tap_grids[0]  # pixels each vector of the last map takes charge of
+        self.head = nn.Conv2d(widths[0], 3 * self.patch**2, kernel_size=1)
+
+    @classmethod
+    def for_encoder(
+        cls,
+        encoder: TappedEncoder,
+        fusion: str = "conv",
+        layers: int = 2,
+        width: int | None = None,
+        mode: str = "multi",
+    ) -> ReconstructionDecoder:
+        """The decoder whose inputs are this encoder's taps and whose output is its input size."""
+        swin = is_hierarchical(encoder.backbone)
+        window = encoder.timm_args.get("window_size", 7) if swin else None
+        head_width = 32 if swin else encoder.width // encoder.backbone.blocks[0].attn.num_heads  # type: ignore[index, union-attr]
+        return cls(
+            encoder.tap_widths, encoder.tap_grids, encoder.image_size, fusion, layers, width, mode, head_width, window
+        )
+
+    def stages(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """The map after each of the K - 1 fusion blocks, deep to shallow, each (B, C_i, h_i, w_i)."""
+        levels = [lateral(tap) for lateral, tap in zip(self.laterals, taps[-len(self.laterals) :], strict=True)]
+        deep = levels.pop()
+        maps = []
+        for block in self.blocks:
+            deep = block(deep, levels.pop() if levels else None)
+            maps.append(deep)
+        return maps
+
+    def draw(self, fused: Tensor) -> Tensor:
+        """The 1x1 head: every vector of the last map (B, C, h, w) draws its own P x P pixels -> (B, 3, H, W)."""
+        return F.pixel_shuffle(self.head(fused), self.patch)
+
+    def forward(self, taps: Sequence[Tensor]) -> Tensor:
+        """K taps (B, C_i, h_i, w_i), shallow to deep -> picture (B, 3, H, W)."""
+        return self.draw(self.stages(taps)[-1])
+
+
+def _heads(channels: int, head_width: int) -> int:
+    """The number of attention heads nearest to the encoder's head width that divides `channels`."""
+    heads = max(1, channels // head_width)
+    while channels % heads:
+        heads -= 1
+    return heads

@@ -1,0 +1,42 @@
+"""Gauges that show a collapsing embedding before the accuracy does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def embedding_std(embedding: Tensor) -> float:
+    """Standard deviation over pictures of the unit-length embedding (B, D), mean over D, times sqrt(D).
+
+    About 1 where directions spread evenly over the sphere, 0 where all pictures share one (SimSiam, section 4.1, reads
+    the same quantity against 1 / sqrt(D)).
+    """
+    unit = F.normalize(embedding.float(), dim=1)
+    return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
+
+
+def effective_rank(embedding: Tensor) -> float:
+    """How many directions the embedding (B, D) really uses: exp of the entropy of its singular values, in [1, min(B, D)].
+
+    Garrido et al. (2023), RankMe, on centred embeddings.
+    """
+    centred = embedding.float() - embedding.float().mean(dim=0)
+    values = torch.linalg.svdvals(centred)
+    share = values / values.sum().clamp(min=1e-12)
+    return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())
+
+
+def advice(gauges: dict[str, float], batch_size: int) -> str | None:
+    """A sentence of advice where the gauges say collapse, else None."""
+    if gauges["embedding_std"] < 0.1:
+        return (
+            f"the embedding is collapsing (spread {gauges['embedding_std']:.2f}, healthy is near 1): "
+            "try a lower --lr, a longer --warmup-epochs or a larger --batch-size"
+        )
+    if gauges["effective_rank"] < 2 and batch_size > 8:
+        return (
+            f"the embedding uses {gauges['effective_rank']:.1f} directions only: check the data and the learning rate"
+        )
+    return None

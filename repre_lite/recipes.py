@@ -1,0 +1,204 @@
+"""A recipe is a complete description of a run; a scale is a named one. `--scale` is the flag, anything can be overridden.
+
+A recipe is put together in four layers, later ones winning: the scale, the framework, the few exceptions that belong to
+a framework on an architecture, the caller's overrides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from .runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run computes, and below the line what only decides how.
+
+    Sizes are in pixels, rates are for 256 pictures (the rate used is `lr` * batch_size / 256), `batch_size` is global.
+    """
+
+    scale: str
+    size: str  # full, or small: the form for a CPU
+    framework: str
+    arch: str
+    reconstruction: str  # multi, single, none, detached
+    image_size: int
+    patch_size: int | None  # None: what suits the picture size
+    train_images: int | None  # None: all
+    epochs: int
+    steps: int | None  # None: epochs; else the run and its schedules end after so many
+    batch_size: int
+    lr: float
+    min_lr: float
+    warmup_epochs: float
+    weight_decay: float
+    weight_decay_end: float | None  # None: constant
+    clip_norm: float | None  # gradient norm of the framework's parameters
+    clip_each: bool  # clip every tensor by itself (DINO) instead of all together
+    drop_path: float
+    taps: int | None  # None: 4 on a ViT, one a stage on a Swin
+    fusion: str
+    fusion_layers: int
+    decoder_width: int | None  # None: the encoder's own
+    weighting: str
+    weighting_lr: float
+    seed: int
+    method: dict[str, Any] = field(default_factory=dict)  # the framework's own: widths, temperature, momentum, ...
+    encoder: dict[str, Any] = field(default_factory=dict)  # further arguments of the timm model
+    precision: str = "auto"
+    # -- how, not what: a run may be resumed under other values of these
+    data: str | None = None
+    device: str = "auto"
+    compile: bool = False
+    checkpoint_every: int | None = None  # steps; None: about twenty times a run
+    snapshots: int = 0
+    skip_unreadable: bool = False
+    images: str = "cached"
+    workers: int = 4
+
+
+HOW = ("data", "device", "compile", "checkpoint_every", "images", "workers", "snapshots")
+
+# fmt: off
+SCALES: dict[str, dict[str, Any]] = {
+    "scenes":      {"image_size": 32,  "arch": "vit_tiny",  "epochs": 100, "batch_size": 256,  "warmup_epochs": 5},
+    "cifar10":     {"image_size": 32,  "arch": "vit_tiny",  "epochs": 200, "batch_size": 512,  "warmup_epochs": 10},
+    "cifar100":    {"image_size": 32,  "arch": "vit_tiny",  "epochs": 200, "batch_size": 512,  "warmup_epochs": 10},
+    "stl10":       {"image_size": 64,  "arch": "vit_tiny",  "epochs": 200, "batch_size": 512,  "warmup_epochs": 10},
+    "folder":      {"image_size": 64,  "arch": "vit_tiny",  "epochs": 200, "batch_size": 256,  "warmup_epochs": 10},
+    "imagenet100": {"image_size": 224, "arch": "vit_small", "epochs": 200, "batch_size": 1024, "warmup_epochs": 20},
+    "imagenet1k":  {"image_size": 224, "arch": "vit_small", "epochs": 300, "batch_size": 4096, "warmup_epochs": 40},
+}
+# fmt: on
+
+# The CPU-sized form of every scale: minutes on two cores.
+SMALL: dict[str, Any] = {
+    "arch": "vit_micro",
+    "batch_size": 64,
+    "epochs": 5,
+    "warmup_epochs": 0.5,
+    "train_images": 10_000,
+}
+SMALL_IMAGE_SIZE = 32
+
+# What a framework trains with on small pictures; the rates are ours, chosen on held-out scenes (results/).
+FRAMEWORKS: dict[str, dict[str, Any]] = {
+    "moco_v3": {"lr": 5e-4, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.99}},
+    "none": {"lr": 5e-4, "weight_decay": 0.05},
+}
+
+COMMON: dict[str, Any] = {
+    "reconstruction": "multi",
+    "patch_size": None,
+    "train_images": None,
+    "steps": None,
+    "min_lr": 0.0,
+    "weight_decay_end": None,
+    "clip_norm": None,
+    "clip_each": False,
+    "drop_path": 0.0,
+    "taps": None,
+    "fusion": "conv",
+    "fusion_layers": 2,
+    "decoder_width": None,
+    "weighting": "uncertainty",
+    "weighting_lr": 1e-2,
+    "seed": 0,
+}
+
+# The published recipes at 224 pixels, where they differ from the small-picture ones.
+PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
+    ("moco_v3", "vit"): {
+        "lr": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40,
+        "method": {"hidden": 4096, "momentum": 0.99}, "encoder": {"num_heads": 12},
+    },
+}  # fmt: skip
+
+
+def recipe(
+    scale: str = "scenes",
+    framework: str = "moco_v3",
+    size: str | None = None,
+    **overrides: Any,
+) -> Recipe:
+    """The recipe of a scale and a framework, with `overrides` of any field of `Recipe`; None leaves a field alone.
+
+    `size` is "full" or "small"; None means small for the scenes and full for the rest. Raises UserError for a value
+    that cannot be, before anything is loaded.
+    """
+    if scale not in SCALES:
+        raise UserError(f"--scale {scale}: choose one of {', '.join(SCALES)}")
+    if framework not in FRAMEWORKS:
+        raise UserError(f"--framework {framework}: choose one of {', '.join(FRAMEWORKS)}")
+    size = size or ("small" if scale == "scenes" else "full")
+    if size not in ("full", "small"):
+        raise UserError(f"--size {size}: choose full or small")
+
+    values = COMMON | SCALES[scale] | {"scale": scale, "size": size, "framework": framework}
+    if size == "small":
+        values |= SMALL | {"image_size": SMALL_IMAGE_SIZE}
+    values |= FRAMEWORKS[framework]
+    arch = overrides.get("arch") or values["arch"]
+    if size == "full" and scale.startswith("imagenet"):
+        values |= PUBLISHED.get((framework, "swin" if "swin" in arch else "vit"), {})
+    given = {name: value for name, value in overrides.items() if value is not None}
+    unknown = sorted(set(given) - {f.name for f in dataclasses.fields(Recipe)})
+    if unknown:
+        raise UserError(f"a recipe has no field {unknown[0]!r}; its fields are those of repre_lite.Recipe")
+    if "method" in given:
+        given["method"] = values.get("method", {}) | given["method"]
+    made = Recipe(**(values | given))
+    check(made)
+    return made
+
+
+def check(recipe: Recipe) -> None:
+    """Raise UserError for the first value that cannot be."""
+    whole = {"epochs": 1, "batch_size": 2, "image_size": 8, "fusion_layers": 1}
+    for name, least in whole.items():
+        if getattr(recipe, name) < least:
+            raise UserError(f"{_flag(name)} {getattr(recipe, name)}: give a whole number, {least} or more")
+    for name in ("steps", "train_images", "checkpoint_every", "decoder_width", "patch_size"):
+        value = getattr(recipe, name)
+        if value is not None and value < 1:
+            raise UserError(f"{_flag(name)} {value}: give a whole number, 1 or more")
+    for name in ("lr", "weight_decay", "warmup_epochs", "seed", "snapshots", "workers"):
+        if getattr(recipe, name) < 0:
+            raise UserError(f"{_flag(name)} {getattr(recipe, name)}: give a number, 0 or more")
+    choices = {
+        "reconstruction": ("multi", "single", "none", "detached"),
+        "fusion": ("conv", "transformer"),
+        "images": ("decode", "cached"),
+        "precision": ("auto", "fp32", "fp16", "bf16", "fp64"),
+        "device": ("auto", "cpu", "cuda", "mps"),
+    }
+    for name, allowed in choices.items():
+        if getattr(recipe, name) not in allowed:
+            raise UserError(f"{_flag(name)} {getattr(recipe, name)}: choose one of {', '.join(allowed)}")
+    if recipe.framework == "none" and recipe.reconstruction in ("none", "detached"):
+        raise UserError(
+            f"--framework none with --reconstruction {recipe.reconstruction} leaves nothing for the encoder to learn; "
+            "choose --reconstruction multi or single, or another framework"
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """The fields that decide what a run computes: two runs of equal identity and seed are the same run."""
+    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in HOW}
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """A recipe read back from recipe.json; further keys (versions, hardware, ...) are ignored."""
+    known = {f.name for f in dataclasses.fields(Recipe)}
+    missing = sorted(f.name for f in dataclasses.fields(Recipe) if f.default is dataclasses.MISSING
+                     and f.default_factory is dataclasses.MISSING and f.name not in values)  # fmt: skip
+    if missing:
+        raise UserError(f"the recipe lacks {', '.join(missing)}: it is not one of this version's")
+    return Recipe(**{name: value for name, value in values.items() if name in known})

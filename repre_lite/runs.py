@@ -1,0 +1,122 @@
+"""A run folder: what is in it, and reading it back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .decoder import ReconstructionDecoder
+from .encoder import TappedEncoder
+from .recipes import Recipe, from_dict
+from .repre import RePre
+from .runtime import files
+from .runtime.errors import UserError
+
+RECIPE, METRICS, CHECKPOINT = "recipe.json", "metrics.jsonl", "checkpoint.pt"
+ENCODER, DECODER, SUMMARY = "encoder.safetensors", "decoder.safetensors", "summary.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or unfinished run read from its folder, its networks on the CPU and in evaluation mode.
+
+    `encoder` is the online one, the taps of which `decoder` reads; `evaluated` is the one encoder.safetensors holds
+    (DINO's target, else the online one). `metrics` are the lines of metrics.jsonl, `summary` that of summary.json.
+    """
+
+    folder: Path
+    recipe: Recipe
+    model: RePre
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+    @property
+    def encoder(self) -> TappedEncoder:
+        return self.model.framework.online
+
+    @property
+    def evaluated(self) -> TappedEncoder:
+        return self.model.framework.evaluated
+
+    @property
+    def decoder(self) -> ReconstructionDecoder | None:
+        return self.model.decoder
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return tuple(self.model.mean.flatten().tolist())
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return tuple(self.model.std.flatten().tolist())
+
+    @torch.no_grad()
+    def reconstruct(self, view: Tensor) -> Tensor:
+        """`view` (B, 3, H, W) in [0, 1] -> the decoder's picture (B, 3, H, W), linear, not clipped."""
+        if self.decoder is None:
+            raise UserError(f"{self.folder}: trained with --reconstruction none, so it has no decoder")
+        return self.decoder(self.encoder(self.model.normalise(view)).taps)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; UserError where it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent}: no {path.name} there, so it is no run folder; give the folder of a run"
+        ) from None
+    except (ValueError, UnicodeDecodeError):
+        raise UserError(f"{path}: not readable as JSON; the run folder is damaged, train into another --out") from None
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder written by `rl.train`. Raises UserError where it is none, or holds no checkpoint yet."""
+    folder = Path(folder)
+    resolved = read_json(folder / RECIPE)
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        raise UserError(f"{folder}: no {CHECKPOINT} yet; let the run reach its first checkpoint")
+    recipe = from_dict(resolved)
+    model = RePre.from_recipe(recipe, resolved["mean"], resolved["std"])
+    model.load_state_dict(files.load_checkpoint(checkpoint)["model"])
+    metrics = files.read_jsonl(folder / METRICS) if (folder / METRICS).exists() else []
+    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    return Run(folder, recipe, model.float().eval(), metrics, summary)
+
+
+def merge_summary(folder: str | Path, values: dict[str, Any]) -> None:
+    """Add or replace entries of summary.json, atomically."""
+    path = Path(folder) / SUMMARY
+    files.write_json(path, (read_json(path) if path.exists() else {}) | values)
+
+
+def save_networks(model: RePre, recipe: Recipe, folder: str | Path) -> None:
+    """Write encoder.safetensors (its timm name and arguments in the metadata) and decoder.safetensors."""
+    folder = Path(folder)
+    evaluated = model.framework.evaluated
+    metadata = {
+        "timm_name": evaluated.timm_name,
+        "timm_args": json.dumps(evaluated.timm_args | {"num_classes": 0}),
+        "image_size": str(recipe.image_size),
+        "mean": json.dumps(model.mean.flatten().tolist()),
+        "std": json.dumps(model.std.flatten().tolist()),
+        "framework": recipe.framework,
+        "reconstruction": recipe.reconstruction,
+    }
+    files.save_tensors(folder / ENCODER, _plain(evaluated.backbone.state_dict()), metadata)
+    if model.decoder is not None:
+        files.save_tensors(folder / DECODER, _plain(model.decoder.state_dict()), {"mode": model.decoder.mode})
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """CPU tensors in fp32 that share no memory, as safetensors wants them."""
+    return {
+        name: (t.detach().float() if t.is_floating_point() else t.detach()).cpu().contiguous().clone()
+        for name, t in state.items()
+    }

@@ -1,0 +1,1 @@
+"""The ground: device, precision, processes, randomness and files. Everything may import it; it imports nothing of ours."""

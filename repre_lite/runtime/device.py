@@ -1,0 +1,119 @@
+"""Which device and which number format a run uses, chosen by themselves or by name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from .errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp64")
+
+
+def set_threads() -> None:
+    """Keep to REPRE_LITE_THREADS processor threads where it is set: a shared server with thirty kernels."""
+    wanted = os.environ.get("REPRE_LITE_THREADS")
+    if not wanted:
+        return
+    if not wanted.isdigit() or int(wanted) < 1:
+        raise UserError(f"REPRE_LITE_THREADS={wanted}: give a whole number of threads, 1 or more")
+    torch.set_num_threads(int(wanted))
+
+
+def _has_kernels(capability: tuple[int, int], architectures: list[str]) -> bool:
+    """True if a torch built for `architectures` ("sm_70", ...) runs on a GPU of this compute capability."""
+    built = [int(name[3:].rstrip("af")) for name in architectures if name.startswith("sm_")]
+    return any(arch // 10 == capability[0] and arch % 10 <= capability[1] for arch in built)
+
+
+def _check_kernels(device: torch.device) -> None:
+    capability = torch.cuda.get_device_capability(device)
+    if _has_kernels(capability, torch.cuda.get_arch_list()):
+        return
+    name = torch.cuda.get_device_name(device)
+    raise UserError(
+        f"the installed torch {torch.__version__} has no kernels for {name} (compute capability {capability[0]}.{capability[1]}): "
+        "run pip install -c constraints-v100.txt torch torchvision, or choose --device cpu"
+    )
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a run.
+
+    `name` is one of `DEVICES`; "auto" asks REPRE_LITE_DEVICE, then takes a CUDA GPU, then Apple's MPS, then the CPU.
+    Under torchrun each process takes the GPU of its LOCAL_RANK. Raises UserError where the device is not there or the
+    installed torch has no kernels for it.
+    """
+    if name == "auto":
+        name = os.environ.get("REPRE_LITE_DEVICE", "auto")
+    if name not in DEVICES:
+        raise UserError(f"--device {name}: choose one of {', '.join(DEVICES)}")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("--device cuda: torch sees no CUDA GPU here; choose --device cpu or install a CUDA driver")
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        _check_kernels(device)
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+        return device
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: torch sees no Apple GPU here; choose --device cpu")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """One line for people and for recipe.json, such as "NVIDIA H200" or "AMD EPYC, 2 threads"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads" + (" (MPS)" if device.type == "mps" else "")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format of a run: the weights' type, the type autocast computes in, whether gradients are scaled."""
+
+    name: str
+    weights: torch.dtype = torch.float32
+    compute: torch.dtype | None = None
+    scaled: bool = False
+
+    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
+        """The context a forward pass runs in."""
+        if self.compute is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, dtype=self.compute)
+
+
+def pick_precision(name: str, device: torch.device) -> Precision:
+    """Full precision on CPU and MPS; on CUDA bf16 where the hardware has it, fp16 with gradient scaling on Volta and Turing.
+
+    `name` is one of `PRECISIONS`. Emulated bf16 (a V100 reports it) is never used. fp64 is for exact comparisons.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"--precision {name}: choose one of {', '.join(PRECISIONS)}")
+    cuda = device.type == "cuda"
+    if name == "auto":
+        name = "fp32" if not cuda else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if name == "fp16":
+        if not cuda:
+            raise UserError("--precision fp16 needs a CUDA GPU; choose fp32 or bf16 here")
+        return Precision(name, compute=torch.float16, scaled=True)
+    if name == "bf16":
+        if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise UserError("--precision bf16: this GPU only emulates bf16, slower than fp32; choose fp16")
+        return Precision(name, compute=torch.bfloat16)
+    if name == "fp64":
+        if device.type == "mps":
+            raise UserError("--precision fp64: Apple GPUs have no 64-bit numbers; choose --device cpu")
+        return Precision(name, weights=torch.float64)
+    return Precision("fp32")

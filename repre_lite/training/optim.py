@@ -1,0 +1,100 @@
+"""The optimiser, its parameter groups and the schedules of rate and decay."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..recipes import Recipe
+from ..repre import RePre
+
+
+def parameter_groups(model: RePre, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups for AdamW, every trained parameter in exactly one of them.
+
+    `scheduled`: whether the rate follows the schedule. Biases and norms are free of weight decay unless the framework
+    decays them too; the log-variances never decay and have a rate of their own, since Adam moves them at most by their
+    rate a step and the framework's would take an epoch to follow a falling loss.
+    """
+    constant = {id(p) for module in model.framework.constant_rate() for p in module.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    log_variances = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith("weighting."):
+            log_variances.append(parameter)
+            continue
+        decays = parameter.ndim > 1 or (model.framework.decay_vectors and name.startswith("framework."))
+        groups.setdefault((decays, id(parameter) not in constant), []).append(parameter)
+    made: list[dict[str, Any]] = [
+        {"params": parameters, "decays": decays, "scheduled": scheduled, "lr": 0.0}
+        for (decays, scheduled), parameters in groups.items()
+    ]
+    if log_variances:
+        made.append({"params": log_variances, "decays": False, "scheduled": False, "lr": recipe.weighting_lr})
+    return made
+
+
+def build_optimiser(model: RePre, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups`, in its fused form where the device has one."""
+    device = next(model.parameters()).device
+    optimiser = torch.optim.AdamW(
+        parameter_groups(model, recipe), lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda")
+    )
+    own = recipe.weighting_lr if model.weighting is not None else None
+    for group in optimiser.param_groups:
+        if not group["scheduled"] and group["lr"] != own:
+            group["lr"] = peak_rate(recipe)
+    return optimiser
+
+
+def peak_rate(recipe: Recipe) -> float:
+    """The learning rate follows the global batch: `recipe.lr` is for 256 pictures."""
+    return recipe.lr * recipe.batch_size / 256
+
+
+def rate_at(recipe: Recipe, step: int, total_steps: int, warmup_steps: int) -> float:
+    """Linear warm-up from 0 over `warmup_steps`, then half a cosine down to `min_lr`; `step` counts from 0."""
+    peak = peak_rate(recipe)
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return recipe.min_lr + (peak - recipe.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def decay_at(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Weight decay at a step: constant, or DINO's half cosine from `weight_decay` to `weight_decay_end`."""
+    if recipe.weight_decay_end is None:
+        return recipe.weight_decay
+    rise = (1 - math.cos(math.pi * step / max(1, total_steps))) / 2
+    return recipe.weight_decay + (recipe.weight_decay_end - recipe.weight_decay) * rise
+
+
+def set_schedule(optimiser: torch.optim.Optimizer, rate: float, decay: float) -> None:
+    """Write a step's rate and decay into the groups they belong to."""
+    for group in optimiser.param_groups:
+        if group["scheduled"]:
+            group["lr"] = rate
+        group["weight_decay"] = decay if group["decays"] else 0.0
+
+
+def clip(model: RePre, recipe: Recipe) -> Tensor | None:
+    """Clip the framework's gradients; return their norm before, or None where the recipe does not clip.
+
+    Decoder and log-variances stay out, or they would take a share of the framework's budget. All tensors together
+    (MoBY) or each by itself (DINO).
+    """
+    if recipe.clip_norm is None:
+        return None
+    parameters = [p for p in model.framework.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if recipe.clip_each:
+        for parameter in parameters:
+            nn.utils.clip_grad_norm_(parameter, recipe.clip_norm)
+    else:
+        nn.utils.clip_grads_with_norm_(parameters, recipe.clip_norm, norm)
+    return norm

@@ -1,0 +1,126 @@
+"""The only set-up there is: `python start.py demo|test|lab` (Linux, macOS, Windows).
+
+Makes .venv beside this file, installs once, then runs the verb. Standard library only, and written so that an old
+Python can read it far enough to be told that it is too old.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(HERE, ".venv")
+PYTHON = os.path.join(VENV, "Scripts", "python.exe") if os.name == "nt" else os.path.join(VENV, "bin", "python")
+STAMP = os.path.join(VENV, "installed-for.txt")
+EXTRAS = {"demo": "notebooks", "lab": "notebooks", "test": "test,browser", "setup": "notebooks"}
+USAGE = "usage: python start.py demo|test|lab|setup [options of the verb]"
+
+
+def wanted(extras):
+    """What the stamp must say for nothing to be installed: the dependencies asked for and those already there."""
+    digest = hashlib.sha256()
+    for name in ("pyproject.toml", "constraints-v100.txt"):
+        with open(os.path.join(HERE, name), "rb") as stream:
+            digest.update(stream.read())
+    return digest.hexdigest()[:16] + " " + extras
+
+
+def installed(extras):
+    """True if the stamp covers these extras: test's include the notebooks'."""
+    try:
+        with open(STAMP) as stream:
+            stamp = stream.read().strip()
+    except OSError:
+        return False
+    return stamp in (wanted(extras), wanted(EXTRAS["test"])) and os.path.exists(PYTHON)
+
+
+def has_volta():
+    """True if a GPU of the Volta generation is here, for which only an older torch has kernels."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        return "7.0" in subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().split()
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def install(extras):
+    """Make .venv and install the package with `extras`; the stamp is written last, so that a break is made good."""
+    if os.path.exists(STAMP):
+        os.remove(STAMP)
+    target = HERE + "[" + extras + "]"
+    constraints = []
+    if has_volta():
+        print("a Volta GPU is here: installing the torch of constraints-v100.txt")
+        constraints = ["-c", os.path.join(HERE, "constraints-v100.txt")]
+    print("installing into .venv (once, a few GB) ...", flush=True)
+    uv = shutil.which("uv")
+    environment = dict(os.environ, UV_COMPILE_BYTECODE="1")
+    if uv:
+        if not os.path.exists(PYTHON):
+            subprocess.check_call(
+                [uv, "venv", "-q", "--allow-existing", "--python", sys.executable, VENV], env=environment
+            )
+        subprocess.check_call(
+            [uv, "pip", "install", "-q", "--python", PYTHON, "-e", target] + constraints, env=environment
+        )
+    else:
+        subprocess.check_call([sys.executable, "-m", "venv", VENV])
+        subprocess.check_call([PYTHON, "-m", "pip", "install", "-q", "-e", target] + constraints)
+    with open(STAMP, "w") as stream:
+        stream.write(wanted(extras))
+
+
+def run_tests(options):
+    """Lint, types, unit tests, executed lessons: all of them even if one fails; 0 only if none did."""
+    lessons = os.path.join(HERE, "notebooks")
+    has_lessons = os.path.isdir(lessons) and any(name.endswith(".ipynb") for name in os.listdir(lessons))
+    steps = [
+        ("lint", ["-m", "ruff", "check", "."]),
+        ("format", ["-m", "ruff", "format", "--check", "."]),
+        ("types", ["-m", "mypy"]),
+    ]
+    if has_lessons:
+        nbval = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "notebooks"]
+        steps.append(("lessons", nbval))
+    steps.append(("tests", ["-m", "pytest"] + options))
+    environment = dict(os.environ, REPRE_LITE_FAST="1", MPLBACKEND="agg")
+    failed = []
+    for name, command in steps:
+        print("== " + name, flush=True)
+        if subprocess.call([PYTHON] + command, cwd=HERE, env=environment):
+            failed.append(name)
+    if failed:
+        print("failed: " + ", ".join(failed))
+    return 1 if failed else 0
+
+
+def main(arguments):
+    if sys.version_info < (3, 11):
+        print(
+            "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer one" % sys.version_info[:2]
+        )
+        return 2
+    if not arguments or arguments[0] not in EXTRAS:
+        print(USAGE)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    verb, options = arguments[0], arguments[1:]
+    try:
+        if not installed(EXTRAS[verb]):
+            install(EXTRAS[verb])
+        if verb == "setup":
+            return 0
+        if verb == "test":
+            return run_tests(options)
+        return subprocess.call([PYTHON, "-m", "repre_lite", verb] + options, cwd=HERE)
+    except subprocess.CalledProcessError as error:
+        print("start.py: installing failed (see above); run the same command again to go on: %s" % error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
