@@ -89,14 +89,14 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     dark = c[0] < 0.5  # a light shape on a dark ground, or the other way round
     own = np.float32(CLASS_NAMES.index(name) / len(CLASS_NAMES))  # colours lean towards the class
-    other, hue = own + 0.5 * (c[1] - 0.5), own + 0.35 + 0.8 * (c[2] - 0.5)
+    other, hue = own + 0.4 * (c[1] - 0.5), own + 0.35 + 0.4 * (c[2] - 0.5)
     low, high = 0.15 + 0.25 * c[3], 0.70 + 0.30 * c[4]
     ground_value, shape_value = np.where(dark, low, high), np.where(dark, high, low)
-    light = 1 + 0.25 * (c[5] - 0.5) * (x - 0.5) * 2 + 0.25 * (c[6] - 0.5) * (y - 0.5) * 2
+    light = 1 + 1.2 * (c[5] - 0.5) * (x - 0.5) + 1.2 * (c[6] - 0.5) * (y - 0.5)
 
     angle = c[7] * np.float32(np.pi)
     pattern = _texture(ground, x, y, angle, 3 + 2 * c[8], c[9])
-    picture = _colour(hue, 0.25 + 0.45 * c[10], ground_value * (0.72 + 0.28 * pattern), hue + 0.08, pattern)
+    picture = _colour(hue, 0.25 + 0.3 * c[10], ground_value * (0.45 + 0.55 * pattern), hue + 0.05, pattern)
 
     for first in (26, 31):  # two small plain discs that belong to no class
         radius = 0.03 + 0.05 * c[first]
@@ -105,7 +105,7 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         picture += cover * (_colour(c[first + 4], 0 * value + 0.6, value, c[first + 4], value) - picture)
 
     radius = usual * (0.70 + 0.55 * c[11])
-    px, py = x - (like_x + 0.50 * (c[12] - 0.5)), y - (like_y + 0.50 * (c[13] - 0.5))
+    px, py = x - (like_x + 0.6 * (c[12] - 0.5)), y - (like_y + 0.6 * (c[13] - 0.5))
     turn = (c[14] - 0.5) * np.float32(1.6)
     cos, sin = np.cos(turn), np.sin(turn)
     sx, sy = (px * cos + py * sin) / radius, (py * cos - px * sin) / radius
@@ -113,7 +113,7 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     shadow = _cover(_shape(name, sx - 0.12, sy - 0.12) * radius, soft * 4)[:, None]
     picture *= 1 - 0.35 * shadow
     pattern = _texture(worn, sx, sy, c[15] * np.float32(np.pi), 1.1 + 0.5 * c[16], c[17])
-    worn_colours = _colour(other, 0.45 + 0.45 * c[18], shape_value * (0.6 + 0.4 * pattern), other + 0.12, pattern)
+    worn_colours = _colour(other, 0.35 + 0.35 * c[18], shape_value * (0.4 + 0.6 * pattern), other + 0.05, pattern)
     picture += _cover(distance, soft)[:, None] * (worn_colours - picture)
 
     picture *= light[:, None]

@@ -1,0 +1,141 @@
+"""Resuming is exact, stopping is clean, a bad loss is never saved."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import repre_lite as rl
+from repre_lite.runs import CHECKPOINT
+from repre_lite.training.loop import Training, steps
+from repre_lite.training.optim import decay_at, parameter_groups, rate_at
+from repre_lite.training.train import Stopped, train
+
+RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
+
+
+def weights(folder):
+    return torch.load(Path(folder) / CHECKPOINT, weights_only=True)["model"]
+
+
+def same(one, other):
+    return all(
+        torch.equal(a, b) for a, b in zip(one.values(), other.values(), strict=True) if isinstance(a, torch.Tensor)
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(RECIPE, out, quiet=True)
+    return out
+
+
+def test_the_generator_and_train_do_the_same(uninterrupted):
+    seen = list(rl.training_steps(RECIPE))
+    assert [step.step for step in seen] == list(range(1, 13))
+    assert seen[0].losses["total"] != seen[-1].losses["total"]
+    metrics = rl.load_run(uninterrupted).metrics
+    assert [line["loss"] for line in metrics] == [step.losses["total"] for step in seen]
+    assert seen[3].views[0].shape == (16, 3, 32, 32) and 0 <= seen[3].views[0].min() <= seen[3].views[0].max() <= 1
+
+
+def test_stop_and_resume_ends_with_the_same_bits(uninterrupted, tmp_path, monkeypatch):
+    advance = Training.advance
+
+    def advance_and_stop(self):
+        result = advance(self)
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(Training, "advance", advance_and_stop)
+    with pytest.raises(Stopped, match="step 5 of 12"):
+        train(RECIPE, tmp_path / "run", quiet=True)
+    monkeypatch.setattr(Training, "advance", advance)
+    train(RECIPE, tmp_path / "run", quiet=True)
+    assert same(weights(uninterrupted), weights(tmp_path / "run"))
+    first, second = (rl.load_run(folder).metrics for folder in (uninterrupted, tmp_path / "run"))
+    assert [line["loss"] for line in first] == [line["loss"] for line in second]
+
+
+def test_kill_and_resume_ends_with_the_same_bits(tmp_path):
+    command = [sys.executable, "-m", "repre_lite", "pretrain", "--steps", "60", "--batch-size", "16", "--train-images", "64",
+               "--checkpoint-every", "3", "--out"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "REPRE_LITE_THREADS": "1"}
+    killed = tmp_path / "killed"
+    for _ in range(2):
+        held = (killed / CHECKPOINT).stat().st_mtime_ns if (killed / CHECKPOINT).exists() else 0
+        process = subprocess.Popen(
+            [*command, str(killed)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and process.poll() is None:
+            if (killed / CHECKPOINT).exists() and (killed / CHECKPOINT).stat().st_mtime_ns != held:
+                break
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    for folder in (killed, tmp_path / "whole"):
+        subprocess.run([*command, str(folder)], env=environment, check=True, capture_output=True)
+    assert same(weights(killed), weights(tmp_path / "whole"))
+    assert not list(killed.glob(".writing-*"))
+    steps_logged = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert steps_logged == sorted(set(steps_logged))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path, monkeypatch):
+    advance = Training.advance
+
+    def poisoned(self):
+        if self.step == 6:
+            with torch.no_grad():
+                next(p for p in self.model.parameters() if p.requires_grad).fill_(float("nan"))
+        return advance(self)
+
+    monkeypatch.setattr(Training, "advance", poisoned)
+    with pytest.raises(rl.UserError, match="step 7"):
+        train(dataclasses.replace(RECIPE, checkpoint_every=2), tmp_path / "run", quiet=True)
+    assert torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["step"] == 6
+    assert all(
+        value.isfinite().all() for value in weights(tmp_path / "run").values() if isinstance(value, torch.Tensor)
+    )
+
+
+def test_schedules():
+    recipe = dataclasses.replace(RECIPE, lr=1.0, batch_size=256, min_lr=0.1)
+    rates = [rate_at(recipe, step, 110, 10) for step in range(110)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and rates[10] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.55) and rates[-1] == pytest.approx(0.1, abs=1e-3)
+    assert rate_at(dataclasses.replace(recipe, batch_size=512), 9, 110, 10) == pytest.approx(2.0)
+    dino = dataclasses.replace(recipe, weight_decay=0.04, weight_decay_end=0.4)
+    assert [decay_at(dino, step, 100) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
+
+
+def test_every_parameter_is_in_one_group_and_log_variances_do_not_decay():
+    model = Training(RECIPE).model
+    groups = parameter_groups(model, RECIPE)
+    together = [id(p) for group in groups for p in group["params"]]
+    assert sorted(together) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    own = next(group for group in groups if any(p is model.weighting.log_variances for p in group["params"]))
+    assert not own["decays"] and not own["scheduled"] and own["lr"] == RECIPE.weighting_lr
+
+
+def test_the_target_is_the_moving_average():
+    training = Training(RECIPE)
+    framework = training.model.framework
+    target = framework.target_encoder.backbone.norm.weight.clone()
+    for _ in zip(range(3), steps(training), strict=False):
+        online = framework.online.backbone.norm.weight
+        m = 1 - 0.01 * (math.cos(math.pi * training.step / 12) + 1) / 2
+        target = m * target + (1 - m) * online.detach()
+    assert torch.allclose(framework.target_encoder.backbone.norm.weight, target, atol=1e-7)
