@@ -86,8 +86,8 @@ SMALL_IMAGE_SIZE = 32
 
 # What a framework trains with on small pictures; the rates are ours, chosen on held-out scenes (results/).
 FRAMEWORKS: dict[str, dict[str, Any]] = {
-    "moco_v3": {"lr": 5e-4, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.99}},
-    "none": {"lr": 5e-4, "weight_decay": 0.05},
+    "moco_v3": {"lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.95}},
+    "none": {"lr": 4e-3, "weight_decay": 0.05},
 }
 
 COMMON: dict[str, Any] = {

@@ -89,7 +89,7 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     dark = c[0] < 0.5  # a light shape on a dark ground, or the other way round
     own = np.float32(CLASS_NAMES.index(name) / len(CLASS_NAMES))  # colours lean towards the class
-    other, hue = own + 0.4 * (c[1] - 0.5), own + 0.35 + 0.4 * (c[2] - 0.5)
+    other, hue = own + 0.28 * (c[1] - 0.5), own + 0.35 + 0.28 * (c[2] - 0.5)
     low, high = 0.15 + 0.25 * c[3], 0.70 + 0.30 * c[4]
     ground_value, shape_value = np.where(dark, low, high), np.where(dark, high, low)
     light = 1 + 1.2 * (c[5] - 0.5) * (x - 0.5) + 1.2 * (c[6] - 0.5) * (y - 0.5)
