@@ -136,6 +136,6 @@ def test_the_target_is_the_moving_average():
     target = framework.target_encoder.backbone.norm.weight.clone()
     for _ in zip(range(3), steps(training), strict=False):
         online = framework.online.backbone.norm.weight
-        m = 1 - 0.01 * (math.cos(math.pi * training.step / 12) + 1) / 2
+        m = 1 - (1 - framework.momentum) * (math.cos(math.pi * training.step / 12) + 1) / 2
         target = m * target + (1 - m) * online.detach()
     assert torch.allclose(framework.target_encoder.backbone.norm.weight, target, atol=1e-7)
