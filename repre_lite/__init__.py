@@ -31,7 +31,10 @@ _HOME = {
 _MODULES = ("losses", "heads", "frameworks", "visualize", "checks", "evaluation", "data", "runtime")
 
 if TYPE_CHECKING:
-    from . import checks, data, evaluation, frameworks, heads, losses, runtime, visualize
+    import repre_lite.checks as checks
+    import repre_lite.visualize as visualize
+
+    from . import data, evaluation, frameworks, heads, losses, runtime
     from .data.scenes import scenes
     from .decoder import ReconstructionDecoder
     from .encoder import Features, TappedEncoder, build_encoder, encode
