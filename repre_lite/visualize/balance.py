@@ -1,0 +1,94 @@
+"""How learned weights answer two losses, and the curves of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..losses import UncertaintyWeighting
+from .panel import panel
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where uncertainty weights come to rest for two constant losses: s = log L, bounded below by `floor`."""
+
+    floor: float = -5.0
+
+    @classmethod
+    def compute(cls, weighting: UncertaintyWeighting) -> Balance:
+        return cls(weighting.floor)
+
+    def rest(self, contrastive: float, reconstruction: float) -> tuple[float, float, float]:
+        """Both weights and the total at rest, for two losses > 0."""
+        s = [max(math.log(loss), self.floor) for loss in (contrastive, reconstruction)]
+        weights = [math.exp(-value) / 2 for value in s]
+        total = weights[0] * contrastive + weights[1] * reconstruction + sum(s) / 2
+        return weights[0], weights[1], total
+
+    def figure(self, contrastive: float = 2.0, reconstruction: float = 0.1) -> Any:
+        """The objective as a function of each s, its lowest point marked."""
+        from matplotlib import pyplot as plt
+
+        figure, axis = plt.subplots(figsize=(5, 2.7), layout="constrained")
+        grid = [self.floor + i * (3 - self.floor) / 200 for i in range(201)]
+        for loss, name, colour, style in (
+            (contrastive, "contrastive", "#0072B2", "-"),
+            (reconstruction, "reconstruction", "#D55E00", "--"),
+        ):
+            axis.plot(
+                grid, [(math.exp(-s) * loss + s) / 2 for s in grid], style, color=colour, label=f"{name} {loss:g}"
+            )
+            rest = max(math.log(loss), self.floor)
+            axis.plot(rest, (math.exp(-rest) * loss + rest) / 2, "o", color=colour)
+        axis.set(xlabel="s, the log-variance", ylabel="(exp(-s) L + s) / 2", ylim=(-3, 6))
+        axis.legend(frameon=False, fontsize=9)
+        plt.close(figure)
+        return figure
+
+    def describe(self, contrastive: float = 2.0, reconstruction: float = 0.1) -> str:
+        """Where the weights rest, in one sentence."""
+        one, two, total = self.rest(contrastive, reconstruction)
+        return (
+            f"At losses {contrastive:g} and {reconstruction:g} the weights rest at {one:.2f} and {two:.2f}, a ratio of "
+            f"{two / one:.1f}, and the total at {total:.2f}."
+        )
+
+    def widget(self) -> Any:
+        """A slider for each loss."""
+        import ipywidgets as widgets
+
+        def draw(contrastive: float, reconstruction: float) -> tuple[Any, str]:
+            values = round(contrastive, 4), round(reconstruction, 4)
+            return self.figure(*values), self.describe(*values)
+
+        return panel(
+            draw,
+            contrastive=widgets.FloatLogSlider(2.0, min=-2, max=1, description="contrastive", continuous_update=False),
+            reconstruction=widgets.FloatLogSlider(
+                0.1, min=-3, max=0, description="reconstruction", continuous_update=False
+            ),
+        )
+
+
+def curves(metrics: Sequence[dict[str, Any]], title: str = "") -> Any:
+    """Three small plots over steps from lines of metrics.jsonl: both raw losses, both weights, k-NN where it was taken."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+    steps = [line["step"] for line in metrics]
+    for axis, prefix, name in ((axes[0], "", "raw loss"), (axes[1], "weight_", "weight")):
+        for key, colour, style in (("contrastive", "#0072B2", "-"), ("reconstruction", "#D55E00", "--")):
+            values = [line.get(prefix + key) for line in metrics]
+            if any(value is not None for value in values):
+                axis.plot(steps, values, style, color=colour, label=key)
+        axis.set(xlabel="step", ylabel=name, yscale="log")
+        axis.legend(frameon=False, fontsize=9)
+    seen = [(line["step"], line["online_knn_top1"]) for line in metrics if line.get("online_knn_top1") is not None]
+    axes[2].plot([s for s, _ in seen], [100 * v for _, v in seen], "o-", color="#009E73")
+    axes[2].set(xlabel="step", ylabel="k-NN top-1 (%)", ylim=(0, 100))
+    figure.suptitle(title, fontsize=10)
+    plt.close(figure)
+    return figure

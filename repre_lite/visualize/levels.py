@@ -1,0 +1,107 @@
+"""What each block holds: its patch features reduced to three colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..encoder import TappedEncoder, encode
+from .panel import panel, strip
+
+
+@dataclass(frozen=True)
+class Levels:
+    """`picture` (H, W, 3) in [0, 1]; `maps`, one for each block or stage, (h, w, 3) in [0, 1]: the first three principal
+    components of its patch features as red, green and blue; `pixels`, how much of the picture (R squared, in [0, 1]) a
+    linear readout of each block's patches explains; `tapped`, the blocks RePre reads."""
+
+    picture: np.ndarray
+    maps: tuple[np.ndarray, ...]
+    pixels: tuple[float, ...]
+    tapped: tuple[int, ...]
+
+    @classmethod
+    @torch.no_grad()
+    def compute(cls, encoder: TappedEncoder, views: Tensor, normalised: Tensor) -> Levels:
+        """One forward over `normalised` (B, 3, H, W); the first of `views` (B, 3, H, W), in [0, 1], is shown.
+
+        The linear readout is fitted on half of the pictures and scored on the other half, so give a few dozen.
+        """
+        encoder.eval()
+        depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
+        maps, scores = [], []
+        for tap in encode(encoder.backbone, normalised, tuple(range(depth))).taps:
+            maps.append(_colours(tap[0]))
+            scores.append(_readout(tap, views))
+        return cls(views[0].permute(1, 2, 0).numpy(), tuple(maps), tuple(scores), encoder.tap_indices)
+
+    def figure(self) -> Any:
+        """The picture, then every block's map; tapped ones are marked."""
+        from matplotlib import pyplot as plt
+
+        columns = len(self.maps) + 1
+        figure, axes = plt.subplots(1, columns, figsize=(1.15 * columns, 1.7), layout="compressed")
+        strip(axes[0], self.picture, "view")
+        for index, (axis, colours) in enumerate(zip(axes[1:], self.maps, strict=True)):
+            mark = " (tap)" if index in self.tapped else ""
+            strip(axis, colours, f"block {index}{mark}")
+            axis.set_xlabel(f"{self.pixels[index]:.2f}", fontsize=9)
+        plt.close(figure)
+        return figure
+
+    def describe(self, block: int | None = None) -> str:
+        """The figure, or one block of it, in one sentence."""
+        if block is None:
+            first, last = self.pixels[0], self.pixels[-1]
+            return (
+                f"Patch features of {len(self.maps)} blocks as colours; a linear readout of block 0 explains {first:.0%} "
+                f"of the pixels, one of the last block {last:.0%}."
+            )
+        tapped = "tapped by RePre" if block in self.tapped else "not tapped"
+        return (
+            f"Block {block}, {tapped}: a linear readout of its patches explains {self.pixels[block]:.0%} of the pixels."
+        )
+
+    def widget(self) -> Any:
+        """A slider over blocks."""
+        import ipywidgets as widgets
+
+        def draw(block: int) -> tuple[Any, str]:
+            from matplotlib import pyplot as plt
+
+            figure, axes = plt.subplots(1, 2, figsize=(4.4, 2.4), layout="compressed")
+            strip(axes[0], self.picture, "view")
+            strip(axes[1], self.maps[block], f"block {block}")
+            return figure, self.describe(block)
+
+        return panel(draw, block=widgets.IntSlider(0, 0, len(self.maps) - 1, description="block"))
+
+
+def _colours(tap: Tensor) -> np.ndarray:
+    """(C, h, w) -> (h, w, 3): principal components scaled to [0, 1]."""
+    tokens = tap.flatten(1).T  # (h*w, C)
+    tokens = tokens - tokens.mean(0)
+    scores = tokens @ torch.linalg.svd(tokens, full_matrices=False)[2][:3].T  # (h*w, 3)
+    low, high = scores.min(0).values, scores.max(0).values
+    return ((scores - low) / (high - low).clamp(min=1e-6)).unflatten(0, tap.shape[1:]).numpy()
+
+
+def _readout(tap: Tensor, views: Tensor) -> float:
+    """R squared in [0, 1] of a ridge readout of each patch's pixels, on the half of the pictures it was not fitted on."""
+    grid, patch = tap.shape[-1], views.shape[-1] // tap.shape[-1]
+    x = tap.permute(0, 2, 3, 1).double()  # (B, h, w, C)
+    y = views.double().unflatten(3, (grid, patch)).unflatten(2, (grid, patch))  # (B, 3, h, P, w, P)
+    y = y.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, 3*P*P)
+    half = len(x) // 2
+    x_fit, y_fit, x_new, y_new = (t.flatten(0, 2) for t in (x[:half], y[:half], x[half:], y[half:]))
+    mean_x, mean_y = x_fit.mean(0), y_fit.mean(0)
+    centred = x_fit - mean_x
+    covariance = centred.T @ centred
+    ridge = 1e-2 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+    weights = torch.linalg.solve(covariance + ridge, centred.T @ (y_fit - mean_y))
+    rest = (y_new - mean_y - (x_new - mean_x) @ weights).square().sum()
+    return float((1 - rest / (y_new - y_new.mean(0)).square().sum()).clamp(0, 1))

@@ -1,0 +1,53 @@
+"""The third part of every view: controls wired to a drawing function. Computing and drawing happen elsewhere."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable
+from typing import Any
+
+
+def png(figure: Any, dpi: int = 100) -> bytes:
+    """A matplotlib figure as PNG bytes; the figure is closed."""
+    from matplotlib import pyplot as plt
+
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    plt.close(figure)
+    return stream.getvalue()
+
+
+def panel(draw: Callable[..., tuple[Any, str]], **controls: Any) -> Any:
+    """Controls above a picture and its sentence.
+
+    `draw` takes the controls' values by their names and returns a figure and one sentence that says what it shows; it
+    must not run a network. Every control is an ipywidget and so works by keyboard. The box keeps `controls`, `picture`
+    and `sentence` for tests.
+    """
+    import ipywidgets as widgets
+
+    picture = widgets.Image(format="png")
+    sentence = widgets.HTML()
+
+    def update(*_: Any) -> None:
+        figure, text = draw(**{name: control.value for name, control in controls.items()})
+        picture.value = png(figure)
+        picture.alt = text
+        sentence.value = html.escape(text)
+
+    for control in controls.values():
+        control.observe(update, names="value")
+    update()
+    box = widgets.VBox([widgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), picture, sentence])
+    box.controls, box.picture, box.sentence = controls, picture, sentence
+    return box
+
+
+def strip(axis: Any, picture: Any, title: str = "", **options: Any) -> Any:
+    """Show a picture without ticks, titled in readable size."""
+    shown = axis.imshow(picture, **options)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_title(title, fontsize=9)
+    return shown
