@@ -1,28 +1,50 @@
 """Batched augmentation on the device: uint8 pictures in, views in [0, 1] out, each picture with its own parameters.
 
-One static form serves every device: no shape and no branch depends on the data. A crop with its resize, and a blur, are
-each two small matrices per picture, one for rows and one for columns; a flip mirrors the columns' matrix.
+One static form serves every device and compiles whole: no shape, no branch and no copy to the host depends on the data.
+A crop with its resize, and a blur, are each two small matrices per picture, one for rows and one for columns; a flip
+mirrors the columns' matrix. The laws of the random parameters are torchvision's.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..runtime.errors import UserError
 from ..runtime.randomness import uniform
-from .jitter import grey, jitter
+from .jitter import grey, jitter, solarise
 
 ATTEMPTS = 10  # of torchvision's RandomResizedCrop before it falls back to a central crop
-CHUNK = 32  # pictures at a time on a CPU: what is worked on stays in cache
+CHUNK_PIXELS = 2**15  # of a view, done at a time on a CPU: what is worked on stays in its cache
+
+
+class ViewParameters(NamedTuple):
+    """What was drawn for one view of B pictures.
+
+    `boxes` int64 (B, 4): top, left, height, width in pixels; `flips` bool (B,); jitter `factors` (B, 3) of brightness,
+    contrast, saturation (1 changes nothing), hue `shift` (B,) in turns, `order` int64 (B, 4) of operations 0 to 3;
+    `greys` bool (B,); `sigmas` (B,) in pixels of the view, 0 without blur; `solarised` bool (B,).
+    """
+
+    boxes: Tensor
+    flips: Tensor
+    factors: Tensor
+    shift: Tensor
+    order: Tensor
+    greys: Tensor
+    sigmas: Tensor
+    solarised: Tensor
 
 
 @dataclass(frozen=True)
 class View:
     """How one view is made. `size` in pixels; `scale` the crop's share of the area, `ratio` its width by height;
-    `jitter` strengths of brightness, contrast, saturation, hue; the rest probabilities; `blur_sigma` in pixels."""
+    `jitter` strengths of brightness, contrast, saturation, hue; `blur_sigma` in pixels of the view; `interpolation`
+    "bilinear" or "bicubic"; the rest are probabilities, and an operation of probability 0 costs nothing."""
 
     size: int
     scale: tuple[float, float] = (0.08, 1.0)
@@ -36,119 +58,118 @@ class View:
     solarise: float = 0.0
     interpolation: str = "bilinear"
 
+    def __post_init__(self) -> None:
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise UserError(f"interpolation {self.interpolation!r} of a View: choose bilinear or bicubic")
 
-@dataclass(frozen=True)
-class ViewParameters:
-    """What was drawn for B pictures: `boxes` (B, 4) top, left, height, width in pixels; `flips` (B,) bool; jitter
-    `factors` (B, 3), hue `shift` (B,), `order` (B, 4); `greys` (B,) bool; `sigmas` (B,), 0 for no blur; `solarised`
-    (B,) bool."""
+    def draw(
+        self, seed: int, step: int | Tensor, rows: Tensor, purpose: int, height: int, width: int, dtype: torch.dtype
+    ) -> ViewParameters:
+        """Every random number of this view for pictures of height x width pixels; `rows` int64 (B,)."""
+        parts = (ATTEMPTS, ATTEMPTS, 2, 4, 4, 1, 5)
+        drawn = uniform(seed, step, rows, purpose, sum(parts), dtype).split(parts, dim=1)
+        areas, ratios, places, spread, order, sigma, chances = drawn
+        flip, jittered, greyed, blurred, solarised = (
+            chances[:, column] < probability
+            for column, probability in enumerate((self.flip, self.jitter_p, self.grey, self.blur, self.solarise))
+        )
+        # from max(0, 1 - strength) to 1 + strength; hue from -strength to strength
+        low = [-min(1.0, strength) for strength in self.jitter[:3]] + [-self.jitter[3]]
+        changes = [
+            torch.where(jittered, lowest + (strength - lowest) * u, 0)
+            for lowest, strength, u in zip(low, self.jitter, spread.unbind(1), strict=True)
+        ]
+        narrow, wide = self.blur_sigma
+        return ViewParameters(
+            boxes=sample_boxes(areas, ratios, places, self, height, width),
+            flips=flip,
+            factors=1 + torch.stack(changes[:3], dim=1),
+            shift=changes[3],
+            order=order.argsort(dim=1, stable=True),
+            greys=greyed,
+            sigmas=torch.where(blurred, narrow + (wide - narrow) * sigma[:, 0], 0),
+            solarised=solarised,
+        )
 
-    boxes: Tensor
-    flips: Tensor
-    factors: Tensor
-    shift: Tensor
-    order: Tensor
-    greys: Tensor
-    sigmas: Tensor
-    solarised: Tensor
+    def apply(self, pictures: Tensor, parameters: ViewParameters) -> Tensor:
+        """`pictures` uint8 (B, 3, H, W) -> the view (B, 3, size, size) in [0, 1], in the type of the parameters."""
+        top, left, height, width = parameters.boxes.unbind(1)
+        dtype, kind = parameters.factors.dtype, self.interpolation
+        rows = resize_matrix(top, height, pictures.shape[2], self.size, kind, dtype)  # (B, size, H)
+        columns = resize_matrix(left, width, pictures.shape[3], self.size, kind, dtype, parameters.flips)
+        x = both_sides(rows.mul_(1 / 255), pictures.to(dtype), columns)  # (B, 3, size, size)
+        x = x.clamp_(0, 1)  # bicubic overshoots, and rounding does
+        if self.jitter_p > 0:
+            x = jitter(x, parameters.factors, parameters.shift, parameters.order)
+        if self.grey > 0:
+            x = torch.lerp(x, grey(x), parameters.greys.to(dtype)[:, None, None, None])
+        if self.blur > 0:
+            matrix = blur_matrix(parameters.sigmas, self.size, self.blur_sigma[1])  # (B, size, size)
+            x = both_sides(matrix, x, matrix).clamp_(0, 1)
+        if self.solarise > 0:
+            x = solarise(x, parameters.solarised)
+        return x
 
 
 class Views:
-    """Makes every view of a batch; `seed` and the step and row of a picture decide all its draws."""
+    """Makes every view of a batch. `seed`, step and a picture's row in the global batch decide all its draws.
 
-    def __init__(self, views: tuple[View, ...], seed: int) -> None:
+    `compile` compiles the drawing and the making of each distinct view, once for a batch size.
+    """
+
+    def __init__(self, views: tuple[View, ...], seed: int, compile: bool = False) -> None:
         self.views = views
         self.seed = seed
+        self.compile = compile
+        self._draw = torch.compile(View.draw, dynamic=False) if compile else View.draw
+        self._apply = torch.compile(View.apply, dynamic=False) if compile else View.apply
 
     def __call__(self, pictures: Tensor, step: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """`pictures` uint8 (B, 3, H, W), `rows` int64 (B,) of the global batch -> a (B, 3, size, size) for each view."""
+        if pictures.dtype != torch.uint8:
+            raise UserError(f"pictures of type {pictures.dtype} for views: give uint8, 0 to 255")
         parameters = self.parameters(step, rows, pictures.shape[2], pictures.shape[3], dtype)
-        return [apply(view, pictures, drawn) for view, drawn in zip(self.views, parameters, strict=True)]
+        return [self.make(index, pictures, drawn) for index, drawn in enumerate(parameters)]
 
     def parameters(
         self, step: int, rows: Tensor, height: int, width: int, dtype: torch.dtype = torch.float32
     ) -> list[ViewParameters]:
         """What is drawn for each view of pictures of height x width pixels."""
-        return [draw(view, self.seed, step, rows, index, height, width, dtype) for index, view in enumerate(self.views)]
+        # a compiled graph holds numbers as constants, but takes tensors as they come
+        at = torch.full((), step, dtype=torch.int64, device=rows.device) if self.compile else step
+        return [
+            self._draw(view, self.seed, at, rows, index, height, width, dtype) for index, view in enumerate(self.views)
+        ]
+
+    def make(self, index: int, pictures: Tensor, parameters: ViewParameters) -> Tensor:
+        """The view of that index, chunk by chunk on a CPU: `pictures` uint8 (B, 3, H, W) -> (B, 3, size, size)."""
+        view = self.views[index]
+        chunk = max(1, CHUNK_PIXELS // view.size**2) if pictures.device.type == "cpu" else len(pictures)
+        made = parameters.factors.new_empty(len(pictures), 3, view.size, view.size)
+        for start in range(0, len(pictures), chunk):
+            part = slice(start, start + chunk)
+            made[part] = self._apply(view, pictures[part], ViewParameters(*(drawn[part] for drawn in parameters)))
+        return made
 
 
-def draw(
-    view: View, seed: int, step: int, rows: Tensor, purpose: int, height: int, width: int, dtype: torch.dtype
-) -> ViewParameters:
-    """Every random number of one view of a batch."""
-    u = uniform(seed, step, rows, purpose, 3 * ATTEMPTS + 20, dtype)  # (B, ...)
-    boxes = sample_boxes(u[:, : 2 * ATTEMPTS], u[:, 2 * ATTEMPTS : 2 * ATTEMPTS + 2], view, height, width)
-    u = u[:, 2 * ATTEMPTS + 2 :]
-    strength = u.new_tensor(view.jitter)
-    jittered = (u[:, 0:1] < view.jitter_p).to(dtype)  # (B, 1)
-    spread = (2 * u[:, 1:5] - 1) * strength * jittered  # (B, 4)
-    lowest, highest = view.blur_sigma
-    sigmas = (lowest + (highest - lowest) * u[:, 9]) * (u[:, 10] < view.blur)
-    return ViewParameters(
-        boxes=boxes,
-        flips=u[:, 11] < view.flip,
-        factors=1 + spread[:, :3],
-        shift=spread[:, 3],
-        order=u[:, 5:9].argsort(1),
-        greys=u[:, 12] < view.grey,
-        sigmas=sigmas,
-        solarised=u[:, 13] < view.solarise,
-    )
-
-
-def sample_boxes(u: Tensor, place: Tensor, view: View, height: int, width: int) -> Tensor:
+def sample_boxes(areas: Tensor, ratios: Tensor, places: Tensor, view: View, height: int, width: int) -> Tensor:
     """torchvision's RandomResizedCrop: ten attempts at an area and a ratio, else the largest central crop that fits.
 
-    `u` (B, 20) and `place` (B, 2) in [0, 1) -> integer boxes top, left, height, width, int64 (B, 4).
+    `areas`, `ratios` (B, 10) and `places` (B, 2) in [0, 1) -> boxes top, left, height, width in pixels, int64 (B, 4).
     """
-    area = height * width * (view.scale[0] + (view.scale[1] - view.scale[0]) * u[:, :ATTEMPTS])  # (B, 10)
+    area = height * width * (view.scale[0] + (view.scale[1] - view.scale[0]) * areas)  # (B, 10)
     low, high = math.log(view.ratio[0]), math.log(view.ratio[1])
-    ratio = (low + (high - low) * u[:, ATTEMPTS:]).exp()
+    ratio = (low + (high - low) * ratios).exp()
     w, h = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
     fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-    first = fits.long().argmax(1, keepdim=True)  # the first attempt that fits
-    w, h, fits = (x.gather(1, first)[:, 0] for x in (w, h, fits))
-    central = width / height
-    central_w = width if central <= view.ratio[1] else round(height * view.ratio[1])
-    central_h = height if central >= view.ratio[0] else round(width / view.ratio[0])
-    top, left = ((p * (side + 1)).long() for p, side in ((place[:, 0], height - h), (place[:, 1], width - w)))
-    top, h = torch.where(fits, top, (height - central_h) // 2), torch.where(fits, h, central_h)
-    left, w = torch.where(fits, left, (width - central_w) // 2), torch.where(fits, w, central_w)
-    return torch.stack([top, left, h, w], dim=1)
-
-
-def apply(view: View, pictures: Tensor, drawn: ViewParameters) -> Tensor:
-    """`pictures` uint8 (B, 3, H, W) -> the view (B, 3, size, size) in [0, 1], in the type of `drawn`."""
-    if pictures.device.type != "cpu" or len(pictures) <= CHUNK:
-        return _apply(view, pictures, drawn)
-    fields = vars(drawn)
-    return torch.cat(
-        [
-            _apply(view, pictures[i : i + CHUNK], ViewParameters(**{k: v[i : i + CHUNK] for k, v in fields.items()}))
-            for i in range(0, len(pictures), CHUNK)
-        ]
-    )
-
-
-def _apply(view: View, pictures: Tensor, drawn: ViewParameters) -> Tensor:
-    dtype = drawn.factors.dtype
-    top, left, h, w = drawn.boxes.unbind(1)
-    rows = resize_matrix(top, h, pictures.shape[2], view.size, view.interpolation, dtype)  # (B, size, H)
-    columns = resize_matrix(left, w, pictures.shape[3], view.size, view.interpolation, dtype)  # (B, size, W)
-    columns = torch.where(drawn.flips[:, None, None], columns.flip(1), columns)
-    x = both_sides(rows, pictures.to(dtype), columns).mul_(1 / 255)  # (B, 3, size, size)
-    if view.interpolation == "bicubic":
-        x = x.clamp_(0, 1)  # bicubic overshoots
-    if view.jitter_p > 0:
-        x = jitter(x, drawn.factors, drawn.shift, drawn.order)
-    if view.grey > 0:
-        x = torch.where(drawn.greys[:, None, None, None], grey(x), x)
-    if view.blur > 0:
-        matrix = blur_matrix(drawn.sigmas, view.size)  # (B, size, size)
-        x = both_sides(matrix, x, matrix)
-    if view.solarise > 0:
-        x = torch.where(drawn.solarised[:, None, None, None] & (x >= 0.5), 1 - x, x)
-    return x
+    first = fits.int().argmax(1, keepdim=True)  # the first attempt that fits
+    w, h, fits = (x.gather(1, first)[:, 0] for x in (w, h, fits))  # (B,)
+    shape = width / height
+    w = torch.where(fits, w, width if shape <= view.ratio[1] else round(height * view.ratio[1]))
+    h = torch.where(fits, h, height if shape >= view.ratio[0] else round(width / view.ratio[0]))
+    room = torch.stack([height - h, width - w], dim=1)  # (B, 2)
+    drawn = (places * (room + 1)).long().minimum(room)  # a product may round up to a whole pixel
+    return torch.cat([torch.where(fits[:, None], drawn, room // 2), h[:, None], w[:, None]], dim=1)
 
 
 def both_sides(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
@@ -159,43 +180,55 @@ def both_sides(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
 
 
 def resize_matrix(
-    start: Tensor, length: Tensor, side: int, size: int, interpolation: str, dtype: torch.dtype
+    start: Tensor,
+    length: Tensor,
+    side: int,
+    size: int,
+    interpolation: str,
+    dtype: torch.dtype,
+    mirrored: Tensor | None = None,
 ) -> Tensor:
     """The antialiased resize of pixels `start` to `start + length` of `side` to `size` pixels, (B, size, side).
 
     The filter is widened where the crop shrinks; pixels outside the crop do not count, as if it had been cut out first.
+    `mirrored` bool (B,) turns the result round.
     """
-    start, length = start.to(dtype)[:, None, None], length.to(dtype)[:, None, None]
+    start, length = start.to(dtype)[:, None, None], length.to(dtype)[:, None, None]  # (B, 1, 1)
+    place = torch.arange(size, device=start.device, dtype=dtype)[:, None] + 0.5  # (size, 1)
+    if mirrored is not None:
+        place = torch.where(mirrored[:, None, None], size - place, place)  # (B, size, 1)
     stretch = length / size  # source pixels for one of the view's
-    centre = start + (torch.arange(size, device=start.device, dtype=dtype)[:, None] + 0.5) * stretch  # (B, size, 1)
     pixel = torch.arange(side, device=start.device, dtype=dtype) + 0.5  # (side,)
-    distance = ((pixel - centre) / stretch.clamp(min=1)).abs()  # (B, size, side)
-    weight = _cubic(distance) if interpolation == "bicubic" else (1 - distance).clamp_(min=0)
-    weight = weight * ((pixel > start) & (pixel < start + length))
-    return weight / weight.sum(2, keepdim=True)
+    pixel = torch.where((pixel > start) & (pixel < start + length), pixel, math.inf)  # (B, 1, side)
+    distance = (pixel - (start + place * stretch)).abs_().mul_(1 / stretch.clamp(min=1))  # (B, size, side)
+    weight = cubic(distance) if interpolation == "bicubic" else 1 - distance.clamp_(max=1)
+    return weight.div_(weight.sum(2, keepdim=True))
 
 
-def _cubic(distance: Tensor) -> Tensor:
-    """Keys' kernel with a = -0.5, as PIL and torch's antialiased resize use it."""
-    near = (1.5 * distance - 2.5) * distance * distance + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(far)))
+def cubic(distance: Tensor) -> Tensor:
+    """Keys' kernel with a = -0.5, as PIL and torch's antialiased resize use it: a piece up to 1, a piece up to 2.
+
+    Both are 0 at their ends, so that clamping does the choosing.
+    """
+    near, far = distance.clamp(max=1), distance.clamp(1, 2)
+    return ((1.5 * near - 2.5) * near * near + 1) + (((-0.5 * far + 2.5) * far - 4) * far + 2)
 
 
-def blur_matrix(sigmas: Tensor, size: int) -> Tensor:
+def blur_matrix(sigmas: Tensor, size: int, widest: float) -> Tensor:
     """Gaussian blur along one side, (B, size, size), edges reflected; the identity where sigma is 0.
 
-    The kernel reaches as far as the usual recipes' (a tenth of the side, at least 1 pixel each way).
+    The kernel reaches four of the `widest` sigmas, so that nothing is cut off, as PIL's blur and SimCLR's kernel of a
+    tenth of 224 pixels have it, and never further than the reflection.
     """
-    radius = max(1, size // 20)
+    radius = min(size - 1, math.ceil(4 * widest))
     offsets = torch.arange(-radius, radius + 1, device=sigmas.device)
     kernel = (-0.5 * (offsets / sigmas.clamp(min=0.05)[:, None]).square()).exp()  # (B, 2r+1)
     kernel = kernel / kernel.sum(1, keepdim=True)
-    source = torch.arange(size, device=sigmas.device)[:, None] + offsets  # (size, 2r+1)
-    source = source.abs()
-    source = torch.where(source >= size, 2 * (size - 1) - source, source)  # reflected without repeating the edge
-    matrix = kernel.new_zeros(len(sigmas), size, size)
-    return matrix.scatter_add_(2, source.expand(len(sigmas), -1, -1), kernel[:, None].expand(-1, size, -1))
+    place = torch.arange(size, device=sigmas.device)
+    last = size - 1
+    source = last - (last - (place[:, None] + offsets[:, None, None]).abs()).abs()  # (2r+1, size, 1), reflected
+    taken = (source == place).to(sigmas.dtype)  # (2r+1, size, size)
+    return (kernel @ taken.flatten(1)).unflatten(1, (size, size))
 
 
 def standard_views(framework: str, size: int) -> tuple[View, ...]:
