@@ -47,8 +47,8 @@ def tap_indices(backbone: nn.Module, count: int | None = None) -> tuple[int, ...
             raise UserError(f"--taps {count}: a Swin gives one tap for each of its {depth} stages; leave --taps out")
         return tuple(range(depth))
     count = 4 if count is None else count
-    if not 2 <= count < depth:
-        raise UserError(f"--taps {count}: choose from 2 to {depth - 1} for an encoder of {depth} blocks")
+    if not 2 <= count <= depth:
+        raise UserError(f"--taps {count}: choose from 2 to {depth} for an encoder of {depth} blocks")
     return tuple(round(i * depth / count) - 1 for i in range(1, count + 1))
 
 

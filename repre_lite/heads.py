@@ -1,8 +1,10 @@
-"""Projectors and predictors: the small networks on top of the pooled feature, thrown away after pre-training."""
+"""Projectors, predictors, prototypes: the small networks on top of the pooled feature, thrown away after pre-training."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .runtime.distributed import BatchNorm1d
 
@@ -36,3 +38,31 @@ def mlp(
         if last_norm == "unbiased":
             modules[-1].bias.requires_grad_(False)
     return nn.Sequential(*modules)
+
+
+class PrototypeHead(nn.Module):
+    """DINO's head: an MLP of 3 layers with GELU and without batch norm, a unit vector, its product with prototypes.
+
+    (B, width) -> (B, prototypes). The last layer is weight-normed and has no bias: `directions` (prototypes, out) times
+    `gains` (prototypes, 1), which stay 1 where `unit`.
+    """
+
+    def __init__(self, width: int, hidden: int, out: int, prototypes: int, unit: bool = True) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, out)
+        )
+        for module in self.mlp:
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        self.directions = nn.Parameter(nn.Linear(out, prototypes, bias=False).weight.detach())
+        self.gains = nn.Parameter(torch.ones(prototypes, 1), requires_grad=not unit)
+
+    def prototype_parameters(self) -> list[nn.Parameter]:
+        """Those of the last layer, which rest in the first epoch."""
+        return [self.directions, self.gains]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.normalize(self.mlp(x), dim=1, eps=1e-6)  # (B, out)
+        return F.linear(x, F.normalize(self.directions, dim=1) * self.gains)  # (B, prototypes)

@@ -36,16 +36,26 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     return -F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """SimCLR's loss: each of the 2B embeddings against its partner and 2B - 2 negatives; mean over the 2B anchors.
+def nt_xent(
+    z1: Tensor,
+    z2: Tensor,
+    temperature: float,
+    all1: Tensor | None = None,
+    all2: Tensor | None = None,
+    offset: int = 0,
+) -> Tensor:
+    """SimCLR's loss: each of the 2B embeddings against its partner and all others as negatives; mean over the 2B anchors.
 
-    `z1`, `z2` (B, D), scaled to unit length here. Result >= 0.
+    `z1`, `z2` (B, D), scaled to unit length here. Under several processes `all1`, `all2` (M, D) hold everybody's, in
+    which row `offset` is the first of `z1`, `z2`. Result >= 0.
     """
-    z = F.normalize(torch.cat([z1, z2]), dim=1)  # (2B, D)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (z @ z.T / temperature).masked_fill(itself, float("-inf"))  # (2B, 2B)
-    partner = torch.arange(len(z), device=z.device).roll(len(z1))
-    return F.cross_entropy(logits, partner)
+    all1, all2 = z1 if all1 is None else all1, z2 if all2 is None else all2
+    anchors, others = F.normalize(torch.cat([z1, z2]), dim=1), F.normalize(torch.cat([all1, all2]), dim=1)
+    first = offset + torch.arange(len(z1), device=z1.device)  # (B,): where z1 stands among the others
+    second = first + len(all1)
+    itself, partner = torch.cat([first, second]), torch.cat([second, first])  # (2B,) each
+    logits = anchors @ others.T / temperature  # (2B, 2M)
+    return F.cross_entropy(logits.scatter(1, itself[:, None], float("-inf")), partner)
 
 
 def pixel_l1(picture: Tensor, view: Tensor) -> Tensor:
@@ -57,7 +67,7 @@ def pixel_l1(picture: Tensor, view: Tensor) -> Tensor:
 
 
 def dino_cross_entropy(
-    student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float
+    student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float | Tensor
 ) -> Tensor:
     """DINO's loss: cross-entropy of every student view with every teacher view except its own; mean over the pairs.
 

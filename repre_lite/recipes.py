@@ -1,7 +1,7 @@
 """A recipe is a complete description of a run; a scale is a named one. `--scale` is the flag, anything can be overridden.
 
-A recipe is put together in four layers, later ones winning: the scale, the framework, the few exceptions that belong to
-a framework on an architecture, the caller's overrides.
+A recipe is put together in layers, later ones winning: what is common, the scale, the framework, at ImageNet's size the
+published row of the framework on the architecture (`published.py`), the caller's overrides.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from .published import published
 from .runtime.errors import UserError
 
 
@@ -84,11 +85,22 @@ SMALL: dict[str, Any] = {
 }
 SMALL_IMAGE_SIZE = 32
 
-# What a framework trains with on small pictures; the rates are ours, chosen on held-out scenes (results/).
+# What a framework trains with on pictures below 224 pixels: ours, chosen on held-out scenes (results/frameworks.json).
+# fmt: off
 FRAMEWORKS: dict[str, dict[str, Any]] = {
+    "simclr":  {"lr": 4e-3, "weight_decay": 0.1, "method": {"temperature": 0.2}},
+    "byol":    {"lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.95}},
+    "simsiam": {"lr": 2e-3, "weight_decay": 0.1, "method": {"out": 512, "bottleneck": 128}},
+    "moco_v2": {"lr": 4e-3, "weight_decay": 0.1,
+                "method": {"queue": 4096, "momentum": 0.95, "momentum_rises": True}},
     "moco_v3": {"lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.95}},
-    "none": {"lr": 4e-3, "weight_decay": 0.05},
+    "moby":    {"lr": 4e-3, "weight_decay": 0.05, "clip_norm": 5.0, "drop_path": 0.1,
+                "method": {"hidden": 1024, "queue": 4096, "momentum": 0.95}},
+    "dino":    {"lr": 4e-3, "weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "clip_each": True,
+                "method": {"hidden": 512, "out": 128, "prototypes": 1024, "momentum": 0.95, "frozen_epochs": 0}},
+    "none":    {"lr": 4e-3, "weight_decay": 0.05},
 }
+# fmt: on
 
 COMMON: dict[str, Any] = {
     "reconstruction": "multi",
@@ -108,14 +120,6 @@ COMMON: dict[str, Any] = {
     "weighting_lr": 1e-2,
     "seed": 0,
 }
-
-# The published recipes at 224 pixels, where they differ from the small-picture ones.
-PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
-    ("moco_v3", "vit"): {
-        "lr": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40,
-        "method": {"hidden": 4096, "momentum": 0.99}, "encoder": {"num_heads": 12},
-    },
-}  # fmt: skip
 
 
 def recipe(
@@ -142,8 +146,12 @@ def recipe(
         values |= SMALL | {"image_size": SMALL_IMAGE_SIZE}
     values |= FRAMEWORKS[framework]
     arch = overrides.get("arch") or values["arch"]
-    if size == "full" and scale.startswith("imagenet"):
-        values |= PUBLISHED.get((framework, "swin" if "swin" in arch else "vit"), {})
+    if framework == "dino":  # its local crops are smaller than the encoder's pictures
+        values |= {"encoder": {"strict_img_size": False} if "swin" in arch else {"dynamic_img_size": True}}
+    if size == "full" and SCALES[scale]["image_size"] == 224:
+        values |= published(framework, arch)
+        if scale != "imagenet1k":  # a tenth of the pictures: the scale's own length and batch
+            values |= {name: SCALES[scale][name] for name in ("epochs", "batch_size", "warmup_epochs")}
     given = {name: value for name, value in overrides.items() if value is not None}
     unknown = sorted(set(given) - {f.name for f in dataclasses.fields(Recipe)})
     if unknown:

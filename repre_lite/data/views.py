@@ -235,7 +235,7 @@ def standard_views(framework: str, size: int) -> tuple[View, ...]:
     """The views each framework was published with, at `size` pixels; below 96 pixels without blur, as the recipes for
     small pictures have it, except MoCo v3's, MoBY's and none's solarise and colours which stay.
 
-    DINO: two global crops and eight local ones of 3/7 the size (96 for 224).
+    DINO: two global crops and eight local ones of 3/7 the size (96 for 224); below 96 pixels four, of about half.
     """
     small = size < 96
     blur1, blur2, blur = (0.0, 0.0, 0.0) if small else (1.0, 0.1, 0.5)
@@ -261,6 +261,6 @@ def standard_views(framework: str, size: int) -> tuple[View, ...]:
         return (
             View(size, blur=blur1, **globally),  # type: ignore[arg-type]
             View(size, blur=blur2, solarise=0.2, **globally),  # type: ignore[arg-type]
-            *((local,) * 8),
+            *((local,) * (4 if small else 8)),
         )
     raise ValueError(f"no standard views for {framework!r}")

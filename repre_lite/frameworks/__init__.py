@@ -7,11 +7,23 @@ from typing import Any
 from ..encoder import TappedEncoder
 from ..runtime.errors import UserError
 from .base import Contrast, Framework
+from .byol import BYOL
+from .dino import DINO
+from .moby import MoBY
+from .moco_v2 import MoCoV2
 from .moco_v3 import MoCoV3
 from .none import ReconstructionOnly
+from .simclr import SimCLR
+from .simsiam import SimSiam
 
 FRAMEWORKS: dict[str, type[Framework]] = {
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "simsiam": SimSiam,
+    "moco_v2": MoCoV2,
     "moco_v3": MoCoV3,
+    "moby": MoBY,
+    "dino": DINO,
     "none": ReconstructionOnly,
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -59,8 +60,11 @@ class Framework(nn.Module):
         """Modules whose learning rate does not follow the schedule (SimSiam's predictor)."""
         return []
 
-    def before_step(self, epoch: int) -> None:
-        """Between backward and the optimiser step: gradients to drop (DINO's last layer in the first epoch)."""
+    def set_epoch(self, epoch: int) -> None:
+        """Before every step: what follows the epoch, counted from 0 (DINO's teacher temperature)."""
+
+    def drop_gradients(self) -> None:
+        """Between backward and the optimiser step: gradients not to be followed (DINO's last layer in the first epoch)."""
 
     @property
     def evaluated(self) -> TappedEncoder:
@@ -89,8 +93,12 @@ def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = F
 
 
 def target_of(module: AnyModule) -> AnyModule:
-    """A copy that never sees a gradient."""
-    return copy.deepcopy(module).requires_grad_(False)
+    """A copy that never sees a gradient and, MoBY's asymmetry, never drops a path."""
+    target = copy.deepcopy(module).requires_grad_(False)
+    for part in target.modules():
+        if isinstance(part, DropPath):
+            part.drop_prob = 0.0
+    return target
 
 
 def cosine_to_one(base: float, progress: float) -> float:
@@ -103,6 +111,12 @@ def follow(target: nn.Module, online: nn.Module, coefficient: float) -> None:
     """target <- coefficient * target + (1 - coefficient) * online, parameters only: buffers are never averaged."""
     average: Any = get_ema_multi_avg_fn(coefficient)
     average([p.detach() for p in target.parameters()], [p.detach() for p in online.parameters()], 0)
+
+
+def over_chance(loss: Tensor, chance: float) -> dict[str, Tensor]:
+    """The gauge `loss_over_chance`: the loss as a share of what knowing nothing gives (ln of the number of choices), so 1
+    where nothing is learned yet or everything has collapsed."""
+    return {"loss_over_chance": loss.detach() / chance}
 
 
 def at_least_fp32(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ shift after both heads, the loss times twice the temperature, both directions su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from ..encoder import Features, TappedEncoder, fix_sincos_positions, freeze_patch_projection, is_hierarchical
 from ..heads import mlp
 from ..losses import info_nce
-from ..runtime.distributed import gather, rank
-from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, target_of
+from ..runtime.distributed import gather, rank, world_size
+from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, over_chance, target_of
 
 
 class MoCoV3(Framework):
@@ -47,7 +48,8 @@ class MoCoV3(Framework):
         with torch.no_grad():
             k1, k2 = (self.target_projector(f.pooled) for f in encode_views(self.target_encoder, views))  # keys
         loss = self.contrast_one_way(q1, k2) + self.contrast_one_way(q2, k1)
-        return Contrast(loss, z1.detach(), {})
+        chance = 2 * 2 * self.temperature * math.log(world_size() * len(z1))
+        return Contrast(loss, z1.detach(), over_chance(loss, chance))
 
     def contrast_one_way(self, q: Tensor, k: Tensor) -> Tensor:
         """Equation 1 between queries of one view and all processes' keys of the other, times 2 T as published."""

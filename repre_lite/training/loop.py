@@ -81,7 +81,10 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
         self.forward: Any = torch.compile(self.model) if recipe.compile else self.model
         if distributed.world_size() > 1:
-            self.forward = torch.nn.parallel.DistributedDataParallel(self.forward, broadcast_buffers=False)
+            alone = recipe.framework == "none"  # then nothing asks the encoder's last norm
+            self.forward = torch.nn.parallel.DistributedDataParallel(
+                self.forward, broadcast_buffers=False, find_unused_parameters=alone
+            )
         self.step = 0
         self.total_steps = recipe.steps or recipe.epochs * self.batches.steps_per_epoch
         # a shortened run keeps the shape of its schedule
@@ -106,13 +109,14 @@ class Training:
             name = f"drop-path/{step}/{distributed.rank()}"
             torch.manual_seed(generator(recipe.seed, name).initial_seed())
 
+        self.model.framework.set_epoch(self.epoch)
         with self.precision.autocast(self.device):
             losses: Losses = self.forward(views)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()
         self.scaler.unscale_(self.optimiser) if self.precision.scaled else None
-        self.model.framework.before_step(self.epoch)
-        norm = clip(self.model, recipe)
+        self.model.framework.drop_gradients()
+        losses.monitors.update(clip(self.model, recipe))
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.model.framework.update_target(step, self.total_steps)
@@ -120,8 +124,6 @@ class Training:
         bad = torch.where(losses.total.detach().isfinite(), self.first_bad_step, step + 1)
         self.first_bad_step = torch.minimum(self.first_bad_step, bad)
         self.step += 1
-        if norm is not None:
-            losses.monitors["gradient_norm"] = norm
         return losses, views
 
     def check_finite(self) -> None:

@@ -82,19 +82,21 @@ def set_schedule(optimiser: torch.optim.Optimizer, rate: float, decay: float) ->
         group["weight_decay"] = decay if group["decays"] else 0.0
 
 
-def clip(model: RePre, recipe: Recipe) -> Tensor | None:
-    """Clip the framework's gradients; return their norm before, or None where the recipe does not clip.
+def clip(model: RePre, recipe: Recipe) -> dict[str, Tensor]:
+    """Clip the framework's gradients, and say what that did; nothing where the recipe does not clip.
 
     Decoder and log-variances stay out, or they would take a share of the framework's budget. All tensors together
-    (MoBY) or each by itself (DINO).
+    (MoBY) or each by itself (DINO). `gradient_norm` is the norm before; `gradient_scale`, in (0, 1], what is left of it:
+    the contrastive and the reconstruction gradient reach the encoder as a sum, so both are scaled by it.
     """
     if recipe.clip_norm is None:
-        return None
+        return {}
     parameters = [p for p in model.framework.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if recipe.clip_each:
-        for parameter in parameters:
-            nn.utils.clip_grad_norm_(parameter, recipe.clip_norm)
-    else:
-        nn.utils.clip_grads_with_norm_(parameters, recipe.clip_norm, norm)
-    return norm
+    before = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not recipe.clip_each:
+        nn.utils.clip_grads_with_norm_(parameters, recipe.clip_norm, before)
+        return {"gradient_norm": before, "gradient_scale": (recipe.clip_norm / before).clamp(max=1)}
+    for parameter in parameters:
+        nn.utils.clip_grad_norm_(parameter, recipe.clip_norm)
+    after = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return {"gradient_norm": before, "gradient_scale": (after / before).clamp(max=1)}

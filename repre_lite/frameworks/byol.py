@@ -1,0 +1,50 @@
+"""BYOL (Grill et al., 2020): predict the target's projection of the other view; no negatives.
+
+Follows the published code: the squared distance of unit vectors, 2 - 2 cos, both directions summed; the moving average
+follows after the optimiser step. The published code draws online and target from different seeds; here the target
+starts as a copy, as in every PyTorch port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..encoder import Features, TappedEncoder
+from ..heads import mlp
+from ..losses import negative_cosine
+from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, target_of
+
+
+class BYOL(Framework):
+    """`hidden`, `out`: widths of projector and predictor (2 layers each); `momentum`: base of the moving average."""
+
+    watch = "a loss that falls to 0 within an epoch is a collapse: raise the momentum or lower the rate"
+
+    def __init__(self, encoder: TappedEncoder, hidden: int = 4096, out: int = 256, momentum: float = 0.99) -> None:
+        super().__init__(encoder)
+        self.momentum = momentum
+        self.projector = mlp(encoder.width, hidden, out, layers=2, last_bias=False)
+        self.predictor = mlp(out, hidden, out, layers=2, last_bias=False)
+        self.target_encoder, self.target_projector = target_of(self.online), target_of(self.projector)
+
+    def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
+        z1, z2 = (self.projector(f.pooled) for f in features)  # (B, D) each
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        with torch.no_grad():
+            t1, t2 = (self.target_projector(f.pooled) for f in encode_views(self.target_encoder, views))
+        with torch.autocast(z1.device.type, enabled=False):
+            loss = self.squared_distance(p1, t2) + self.squared_distance(p2, t1)  # in [0, 8]
+        return Contrast(loss, z1.detach(), {})
+
+    @staticmethod
+    def squared_distance(p: Tensor, t: Tensor) -> Tensor:
+        """|p/|p| - t/|t||^2 = 2 + 2 times equation 2, in [0, 4]; mean over pictures."""
+        return 2 + 2 * negative_cosine(at_least_fp32(p), at_least_fp32(t))
+
+    def update_target(self, step: int, total_steps: int) -> None:
+        coefficient = cosine_to_one(self.momentum, step / total_steps)
+        follow(self.target_encoder, self.online, coefficient)
+        follow(self.target_projector, self.projector, coefficient)

@@ -1,0 +1,84 @@
+"""MoCo v2 (Chen et al., 2020): a queue of keys from a slow encoder; only view 1 asks, only view 2 answers.
+
+Follows the published code: a projector without batch norm, no predictor, keys enter the queue after the loss. The
+paper's algorithm 1 is symmetric, MoCo v2 is not: `symmetric` gives the mean of both directions, at twice the cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..encoder import Features, TappedEncoder
+from ..heads import mlp
+from ..losses import info_nce_queue
+from ..runtime.distributed import gather
+from .base import (
+    Contrast,
+    Framework,
+    at_least_fp32,
+    cosine_to_one,
+    encode_views,
+    follow,
+    over_chance,
+    target_of,
+)
+from .queue import Queue
+
+
+class MoCoV2(Framework):
+    """`hidden`: width inside the projector (None: the encoder's); `queue`: its length; `momentum`: of the moving average,
+    constant as published unless `momentum_rises` to 1 by half a cosine (the recipe for ViTs)."""
+
+    watch = "a loss at ln(1 + queue) after the first epoch means nothing is learned: lower the rate or the queue"
+
+    def __init__(
+        self,
+        encoder: TappedEncoder,
+        hidden: int | None = None,
+        out: int = 128,
+        layers: int = 2,
+        queue: int = 65536,
+        temperature: float = 0.2,
+        momentum: float = 0.999,
+        momentum_rises: bool = False,
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(encoder)
+        self.temperature, self.momentum, self.momentum_rises = temperature, momentum, momentum_rises
+        self.symmetric = symmetric
+        self.projector = mlp(encoder.width, hidden or encoder.width, out, layers, norm=False)
+        self.target_encoder, self.target_projector = target_of(self.online), target_of(self.projector)
+        self.queue = Queue(queue, out)
+        self.fresh: Tensor | None = None  # keys that wait for `update_target`
+
+    def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
+        return encode_views(self.online, views if self.symmetric else views[:1], taps)
+
+    def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
+        q = [self.projector(f.pooled) for f in features]  # (B, D): of view 1, or of both
+        answering = views if self.symmetric else views[1:]
+        with torch.no_grad():
+            k = [self.target_projector(f.pooled) for f in encode_views(self.target_encoder, answering)]
+        with torch.autocast(q[0].device.type, enabled=False):
+            k = [F.normalize(at_least_fp32(key), dim=1) for key in k]  # (B, D): of view 2, or of both
+            queue, temperature = self.queue.keys, self.temperature
+            pairs = zip(q, reversed(k), strict=True)
+            losses = [info_nce_queue(at_least_fp32(query), key, queue, temperature) for query, key in pairs]
+            loss = torch.stack(losses).mean()
+        self.fresh = torch.cat([gather(key) for key in k])
+        return Contrast(loss, q[0].detach(), over_chance(loss, math.log(1 + len(queue))))
+
+    def update_target(self, step: int, total_steps: int) -> None:
+        """The published code averages at the start of step s + 1, before its keys: the same as here."""
+        rising = cosine_to_one(self.momentum, (step + 1) / total_steps)
+        coefficient = rising if self.momentum_rises else self.momentum
+        follow(self.target_encoder, self.online, coefficient)
+        follow(self.target_projector, self.projector, coefficient)
+        if self.fresh is not None:
+            self.queue.push(self.fresh)
+            self.fresh = None
