@@ -1,0 +1,57 @@
+"""20 steps of every framework, with and without the branch, in float64; one process or two of `torchrun` alike.
+
+`python two_processes.py OUT.json` writes every logged loss and a few sums that pin all weights down.
+"""
+
+import json
+import sys
+
+import torch
+
+import repre_lite as rl
+from repre_lite.data.sources import load_source
+from repre_lite.frameworks import FRAMEWORKS
+from repre_lite.runtime import distributed
+from repre_lite.training.loop import training_steps
+
+TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}
+SMALL = {
+    "simclr": {"out": 16},
+    "byol": {"hidden": 32, "out": 16},
+    "simsiam": {"out": 16, "bottleneck": 8},
+    "moco_v2": {"out": 16, "queue": 30},
+    "moco_v3": {"hidden": 32, "out": 16},
+    "moby": {"hidden": 32, "out": 16, "queue": 30},
+    "dino": {"hidden": 32, "out": 16, "prototypes": 24},
+    "none": {},
+}
+
+
+def run(name, reconstruction, source):
+    encoder = TINY | ({"dynamic_img_size": True} if name == "dino" else {})
+    recipe = rl.recipe(
+        "scenes", name, reconstruction=reconstruction, steps=20, batch_size=12, train_images=60, drop_path=0.0,
+        precision="fp64", device="cpu", encoder=encoder, method=SMALL[name],
+    )  # fmt: skip
+    losses = []
+    for step in training_steps(recipe, source):
+        losses.append([step.losses["contrastive"], step.losses["reconstruction"], step.losses["total"]])
+    state = step.model.state_dict()
+    weights = {k: v.double().flatten().tolist() for k, v in state.items() if isinstance(v, torch.Tensor)}
+    return {"losses": losses, "weights": weights}
+
+
+def main(out):
+    source = load_source("scenes", None, 32, 60)
+    results = {}
+    for name in FRAMEWORKS:
+        for reconstruction in ("multi",) if name == "none" else ("none", "multi"):
+            results[f"{name} {reconstruction}"] = run(name, reconstruction, source)
+    if distributed.is_main():
+        with open(out, "w") as stream:
+            json.dump(results, stream)
+    distributed.finish()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
