@@ -1,0 +1,101 @@
+"""The resolved imagenet1k recipes against the numbers of the published files, written down here a second time."""
+
+import math
+
+import pytest
+
+import repre_lite as rl
+from repre_lite.data.views import standard_views
+from repre_lite.published import CODE, PUBLISHED
+from repre_lite.training.optim import decay_at, peak_rate, rate_at
+
+# framework, arch: batch, epochs, warm-up epochs, peak rate at that batch, end rate, decay, its end, clip, drop-path
+EXPECTED = {
+    ("moco_v3", "vit_small"): (4096, 300, 40, 2.4e-3, 0, 0.1, None, None, 0),
+    ("moco_v3", "vit_base"): (4096, 300, 40, 2.4e-3, 0, 0.1, None, None, 0),
+    ("dino", "vit_small"): (1024, 300, 10, 2e-3, 1e-6, 0.04, 0.4, 3.0, 0.1),
+    ("dino", "swin_tiny"): (1024, 300, 10, 2e-3, 1e-6, 0.04, 0.4, 3.0, 0.1),
+    ("moby", "vit_small"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0.2),
+    ("moby", "swin_tiny"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0.2),
+    ("moco_v2", "vit_small"): (1024, 300, 10, 2e-3, 1e-6, 0.05, None, None, 0),
+    ("moco_v2", "vit_base"): (4096, 300, 30, 3e-3, 0, 0.05, None, 1.0, 0),
+    ("byol", "vit_base"): (4096, 300, 40, 1.6e-3, 0, 0.03, None, None, 0),
+    ("simclr", "vit_small"): (4096, 300, 40, 3.2e-3, 0, 0.1, None, None, 0),
+    ("simclr", "vit_base"): (4096, 300, 30, 3e-3, 0, 0.3, None, 1.0, 0),
+}
+METHOD = {
+    "moco_v3": {"hidden": 4096, "out": 256, "temperature": 0.2, "momentum": 0.99},
+    "dino": {
+        "hidden": 2048, "out": 256, "prototypes": 65536, "student_temperature": 0.1, "teacher_start": 0.04,
+        "teacher_temperature": 0.07, "temperature_warmup": 30, "frozen_epochs": 1, "centre_momentum": 0.9,
+        "momentum": 0.996,
+    },
+    "moby": {"hidden": 4096, "out": 256, "queue": 4096, "temperature": 0.2, "momentum": 0.99},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("framework", "arch"), EXPECTED)
+def test_imagenet_recipe_field_by_field(framework, arch):
+    recipe = rl.recipe("imagenet1k", framework, arch=arch)
+    batch, epochs, warmup, peak, end, decay, decay_end, clip, drop_path = EXPECTED[framework, arch]
+    assert (recipe.batch_size, recipe.epochs, recipe.warmup_epochs) == (batch, epochs, warmup)
+    assert peak_rate(recipe) == pytest.approx(peak)
+    assert recipe.min_lr == pytest.approx(end)
+    assert (recipe.weight_decay, recipe.weight_decay_end) == (decay, decay_end)
+    assert (recipe.clip_norm, recipe.clip_each) == (clip, framework == "dino")
+    assert recipe.drop_path == drop_path and recipe.image_size == 224
+    for name, value in METHOD.get(framework, {}).items():
+        assert recipe.method[name] == value, name
+
+
+def test_what_differs_between_the_architectures():
+    assert rl.recipe("imagenet1k", "moco_v3").encoder == {"num_heads": 12}  # MoCo v3's ViT-S, not DeiT's
+    assert "num_heads" not in rl.recipe("imagenet1k", "dino").encoder
+    assert rl.recipe("imagenet1k", "dino").method["unit_prototypes"] is False
+    assert rl.recipe("imagenet1k", "dino", arch="vit_base").method["unit_prototypes"] is True
+    assert rl.recipe("imagenet1k", "moco_v2").method["momentum_rises"] is True
+    assert not rl.recipe("imagenet1k", "moco_v2", arch="vit_base").method.get("momentum_rises", False)
+    hundred = rl.recipe("imagenet100", "dino")
+    assert (hundred.batch_size, hundred.epochs, hundred.lr) == (1024, 200, 5e-4)
+
+
+def test_every_row_has_a_source_and_says_what_is_ours():
+    seven = {"simclr", "byol", "simsiam", "moco_v2", "moco_v3", "moby", "dino"}
+    assert set(PUBLISHED) == {(f, a) for f in seven for a in ("vit_small", "vit_base", "swin_tiny")}
+    fields = {f for row in PUBLISHED.values() for f in row.values} | {"clip_norm", "drop_path", "min_lr"}
+    for key, row in PUBLISHED.items():
+        assert row.source in CODE and set(row.ours) <= fields, key
+        rl.recipe("imagenet1k", key[0], arch=key[1])
+    assert set(PUBLISHED["simsiam", "vit_small"].ours) >= {"lr", "weight_decay", "batch_size"}
+
+
+def test_schedules_at_their_corners():
+    recipe = rl.recipe("imagenet1k", "dino")
+    assert rate_at(recipe, 0, 1000, 100) == pytest.approx(2e-3 / 100)
+    assert rate_at(recipe, 99, 1000, 100) == pytest.approx(2e-3)
+    assert rate_at(recipe, 550, 1000, 100) == pytest.approx((2e-3 + 1e-6) / 2)
+    assert decay_at(recipe, 0, 1000) == 0.04 and decay_at(recipe, 1000, 1000) == pytest.approx(0.4)
+    assert decay_at(recipe, 500, 1000) == pytest.approx(0.22)
+
+
+@pytest.mark.parametrize("framework", ["moco_v3", "byol", "moby"])
+def test_asymmetric_views_at_224(framework):
+    first, second = standard_views(framework, 224)
+    assert (first.blur, second.blur, first.solarise, second.solarise) == (1.0, 0.1, 0.0, 0.2)
+    assert first.jitter == (0.4, 0.4, 0.2, 0.1) and first.scale == (0.08, 1) and first.blur_sigma == (0.1, 2.0)
+
+
+def test_dino_crops_at_224():
+    views = standard_views("dino", 224)
+    assert [v.size for v in views] == [224, 224] + [96] * 8
+    assert views[0].scale == (0.4, 1.0) and views[2].scale == (0.05, 0.4)
+    assert [v.blur for v in views[:3]] == [1.0, 0.1, 0.5] and [v.solarise for v in views[:3]] == [0, 0.2, 0]
+    assert {v.interpolation for v in views} == {"bicubic"}
+
+
+def test_simclr_and_moco_v2_views_at_224():
+    view = standard_views("simclr", 224)[0]
+    assert view.jitter == (0.8, 0.8, 0.8, 0.2) and view.blur == 0.5 and math.isclose(view.scale[0], 0.08)
+    for name in ("moco_v2", "simsiam"):
+        view = standard_views(name, 224)[1]
+        assert view.jitter == (0.4, 0.4, 0.4, 0.1) and view.blur == 0.5 and view.scale == (0.2, 1)
