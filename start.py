@@ -99,13 +99,15 @@ def run_tests(options):
 
 def main(arguments):
     if sys.version_info < (3, 11):
-        print(
-            "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer one" % sys.version_info[:2]
+        sys.stderr.write(
+            "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer one\n"
+            % sys.version_info[:2]
         )
         return 2
     if not arguments or arguments[0] not in EXTRAS:
-        print(USAGE)
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+        asked = arguments and arguments[0] in ("-h", "--help")
+        (sys.stdout if asked else sys.stderr).write(USAGE + "\n")
+        return 0 if asked else 2
     verb, options = arguments[0], arguments[1:]
     try:
         if not installed(EXTRAS[verb]):

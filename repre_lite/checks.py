@@ -19,11 +19,23 @@ def compare(name: str, mine: Tensor, reference: Tensor, tolerance: float = 1e-5)
     return gap < tolerance
 
 
+def _answer(got: object, expected: Tensor) -> Tensor:
+    """What the reader's function returned, if it can be compared at all."""
+    if not isinstance(got, Tensor):
+        raise AssertionError(f"expected a tensor of shape {tuple(expected.shape)}, got {type(got).__name__}")
+    if got.shape != expected.shape:
+        raise AssertionError(f"expected shape {tuple(expected.shape)}, got {tuple(got.shape)}")
+    return got
+
+
 def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
     """`function(depth, taps)` -> which blocks, counted from 0, for depths that the number of taps divides."""
     for depth, taps in ((12, 4), (8, 4), (12, 3), (24, 4)):
         expected = [i * (depth // taps) - 1 for i in range(1, taps + 1)]
-        got = list(function(depth, taps))
+        answer = function(depth, taps)
+        if answer is None:
+            raise AssertionError("expected a list of block numbers, got None: is the return missing?")
+        got = list(answer)
         if got != expected:
             hint = (
                 "count blocks from 0" if got == [i + 1 for i in expected] else "every L/K-th block, ending at the last"
@@ -34,14 +46,15 @@ def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
 
 def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
     """`function(deep, shallow, weight, bias)`: concatenate, 3x3 convolution with padding 1, ReLU."""
-    deep, shallow = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    weight, bias = torch.randn(3, 6, 3, 3), torch.randn(3)
+    draw = torch.Generator().manual_seed(0)
+    deep, shallow = torch.randn(2, 3, 4, 4, generator=draw), torch.randn(2, 3, 4, 4, generator=draw)
+    weight, bias = torch.randn(3, 6, 3, 3, generator=draw), torch.randn(3, generator=draw)
     expected = torch.conv2d(torch.cat([deep, shallow], 1), weight, bias, padding=1).relu()
     swapped = torch.conv2d(torch.cat([shallow, deep], 1), weight, bias, padding=1).relu()
-    got = function(deep, shallow, weight, bias)
-    if got.shape == expected.shape and torch.allclose(got, swapped, atol=1e-5):
+    got = _answer(function(deep, shallow, weight, bias), expected)
+    if torch.allclose(got, swapped, atol=1e-4):
         raise AssertionError("the deep map comes first in the concatenation")
-    if got.shape == expected.shape and got.min() < 0:
+    if got.min() < 0:
         raise AssertionError("there are negative values: is the ReLU missing?")
     if not compare("fusion block", got, expected, 1e-4):
         raise AssertionError("not the same map yet")
@@ -49,22 +62,58 @@ def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tens
 
 def check_uncertainty_total(function: Callable[[Tensor, Tensor], Tensor]) -> None:
     """`function(losses, s)`: half of the sum over both of exp(-s) L + s."""
-    for _ in range(3):
-        losses, s = torch.rand(2) * 3, torch.randn(2)
+    for losses, s in ((torch.tensor([2.0, 0.1]), torch.tensor([0.5, -1.5])), (torch.tensor([0.4, 3.0]), torch.ones(2))):
         expected = ((-s).exp() * losses + s).sum() / 2
-        got = function(losses, s)
+        got = _answer(function(losses, s), expected)
         if torch.isclose(got, ((-s).exp() * losses).sum() / 2):
             raise AssertionError("the + s is missing: without it the weights fall to zero")
         if not torch.isclose(got, expected, atol=1e-5):
             raise AssertionError(f"got {float(got):.4f}, expected {float(expected):.4f}")
-    print("uncertainty total: right for 3 random cases")
+    print("uncertainty total: right for 2 cases")
 
 
 def check_follow(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """`function(target, online, coefficient)`: the moving average's new target."""
-    target, online = torch.zeros(3), torch.ones(3)
-    if torch.allclose(function(target, online, 0.9), torch.full((3,), 0.9)):
+    target, online = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 4.0, -1.0])
+    expected = 0.9 * target + 0.1 * online
+    got = _answer(function(target.clone(), online.clone(), 0.9), expected)
+    if torch.allclose(got, 0.1 * target + 0.9 * online):
         raise AssertionError("the target should move slowly: it keeps `coefficient` of itself")
-    if not torch.allclose(function(target, online, 0.9), torch.full((3,), 0.1)):
+    if not torch.allclose(got, expected):
         raise AssertionError("expected coefficient * target + (1 - coefficient) * online")
     print("moving average: right")
+
+
+def check_info_nce(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
+    """`function(q, k, temperature)`: equation 1 with positives on the diagonal, mean over queries."""
+    draw = torch.Generator().manual_seed(0)
+    q, k = torch.randn(5, 8, generator=draw), 3 * torch.randn(5, 8, generator=draw)
+    unit_q, unit_k, places = (*(torch.nn.functional.normalize(x) for x in (q, k)), torch.arange(5))
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = cross_entropy(unit_q @ unit_k.T / 0.2, places)
+    got = _answer(function(q, k, 0.2), expected)
+    if torch.isclose(got, expected, rtol=1e-4):
+        print("InfoNCE: right for 5 random queries")
+        return
+    if torch.isclose(got, cross_entropy(q @ k.T / 0.2, places), rtol=1e-4):
+        raise AssertionError("scale queries and keys to length 1 first")
+    if torch.isclose(got, cross_entropy(unit_q @ unit_k.T, places), rtol=1e-4):
+        raise AssertionError("divide the cosines by the temperature")
+    raise AssertionError(f"got {float(got):.4f}, expected {float(expected):.4f}")
+
+
+def check_push(function: Callable[[Tensor, int, Tensor], int]) -> None:
+    """`function(queue, next, keys)`: writes `keys` into `queue` from row `next` on, wrapping; returns the next row."""
+    queue, place = torch.zeros(5, 1), 0
+    pushed = torch.arange(1.0, 10.0)[:, None]
+    for start, size in ((0, 3), (3, 3), (6, 3)):
+        place = function(queue, place, pushed[start : start + size])
+        if not isinstance(place, int):
+            raise AssertionError(f"expected the number of the next row, got {type(place).__name__}")
+        newest = [float(queue[(place - 1 - i) % 5, 0]) for i in range(min(5, start + size))]
+        expected = [float(start + size - i) for i in range(min(5, start + size))]
+        if newest != expected:
+            raise AssertionError(
+                f"after {start + size} keys the newest should be {expected}, newest first; got {newest}"
+            )
+    print("queue: order right through the wrap")

@@ -1,0 +1,1 @@
+"""Pictures, their sources, and the views made of them on the device."""

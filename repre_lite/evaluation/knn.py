@@ -29,7 +29,8 @@ def knn_top1(
     for part, truth in zip(val_features.split(chunk), val_labels.to(bank.device).split(chunk), strict=True):
         similarity, nearest = (F.normalize(part, dim=1) @ bank).topk(k, dim=1)  # (B, k) each
         votes = torch.zeros(len(part), classes, device=bank.device, dtype=bank.dtype)
-        votes.scatter_add_(1, labels[nearest], (similarity / temperature).exp())  # (B, classes)
+        share = ((similarity - similarity[:, :1]) / temperature).exp()  # against the nearest, or a low T would overflow
+        votes.scatter_add_(1, labels[nearest], share)  # (B, classes)
         right += int((votes.argmax(1) == truth).sum())
     return right / len(val_labels)
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..runtime.errors import UserError
+
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -36,14 +38,17 @@ def linear_top1(
 ) -> tuple[float, float]:
     """Top-1 accuracy in [0, 1] of a linear classifier on frozen features, and the penalty it was fitted with.
 
-    Features (n, C) and (m, C) are standardised by the training ones. The penalty is chosen on every tenth training
-    picture, held out; the validation pictures are looked at once.
+    Features (n, C) and (m, C) are standardised by the training ones. The penalty is chosen on a tenth of the training
+    pictures, held out at random (the same for everybody); the validation pictures are looked at once. Raises UserError
+    for fewer than 10 training pictures.
     """
     mean, std = train_features.mean(0), train_features.std(0).clamp(min=1e-6)
     x, x_val = (train_features - mean) / std, (val_features - mean) / std
     y, y_val = train_labels.to(x.device), val_labels.to(x.device)
     classes = int(y.max()) + 1
-    held = torch.arange(len(x), device=x.device) % 10 == 9
+    if len(x) < 10:
+        raise UserError(f"a linear probe needs 10 training pictures or more, here are {len(x)}; choose --protocol knn")
+    held = (torch.randperm(len(x), generator=torch.Generator().manual_seed(0)) % 10 == 9).to(x.device)
     scores = {p: _top1(fit_linear(x[~held], y[~held], classes, p), x[held], y[held]) for p in PENALTIES}
     penalty = max(scores, key=lambda p: (scores[p], p))
     return _top1(fit_linear(x, y, classes, penalty), x_val, y_val), penalty

@@ -20,7 +20,7 @@ def set_threads() -> None:
     wanted = os.environ.get("REPRE_LITE_THREADS")
     if not wanted:
         return
-    if not wanted.isdigit() or int(wanted) < 1:
+    if not (wanted.isascii() and wanted.isdigit()) or int(wanted) < 1:
         raise UserError(f"REPRE_LITE_THREADS={wanted}: give a whole number of threads, 1 or more")
     torch.set_num_threads(int(wanted))
 
@@ -49,10 +49,11 @@ def pick_device(name: str = "auto") -> torch.device:
     Under torchrun each process takes the GPU of its LOCAL_RANK. Raises UserError where the device is not there or the
     installed torch has no kernels for it.
     """
-    if name == "auto":
-        name = os.environ.get("REPRE_LITE_DEVICE", "auto")
+    asked = "--device "
+    if name == "auto" and os.environ.get("REPRE_LITE_DEVICE"):
+        name, asked = os.environ["REPRE_LITE_DEVICE"], "REPRE_LITE_DEVICE="
     if name not in DEVICES:
-        raise UserError(f"--device {name}: choose one of {', '.join(DEVICES)}")
+        raise UserError(f"{asked}{name}: choose one of {', '.join(DEVICES)}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":

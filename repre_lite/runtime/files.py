@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
-import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def append_jsonl(path: str | Path, record: dict[str, Any]) -> None:
     """Add one line; numbers that are not finite become null, which JSON has."""
-    line = json.dumps({k: None if isinstance(v, float) and v != v else v for k, v in record.items()})
+    line = json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()})
     try:
         with open(path, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")
@@ -70,7 +70,7 @@ def append_jsonl(path: str | Path, record: dict[str, Any]) -> None:
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """All records; a last line torn by a kill is left out."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     records = []
     for number, line in enumerate(lines):
         try:
@@ -100,7 +100,7 @@ def load_checkpoint(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; give the folder of a run that reached a checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+    except Exception:  # a foreign file can fail in any way inside the unpickler
         raise UserError(
             f"{path}: truncated, or not a checkpoint of repre-lite; remove it to start the run afresh"
         ) from None

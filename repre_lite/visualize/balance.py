@@ -85,7 +85,8 @@ def curves(metrics: Sequence[dict[str, Any]], title: str = "") -> Any:
             if any(value is not None for value in values):
                 axis.plot(steps, values, style, color=colour, label=key)
         axis.set(xlabel="step", ylabel=name, yscale="log")
-        axis.legend(frameon=False, fontsize=9)
+        if axis.lines:
+            axis.legend(frameon=False, fontsize=9)
     seen = [(line["step"], line["online_knn_top1"]) for line in metrics if line.get("online_knn_top1") is not None]
     axes[2].plot([s for s, _ in seen], [100 * v for _, v in seen], "o-", color="#009E73")
     axes[2].set(xlabel="step", ylabel="k-NN top-1 (%)", ylim=(0, 100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from collections.abc import Callable
@@ -27,13 +28,13 @@ def panel(draw: Callable[..., tuple[Any, str]], **controls: Any) -> Any:
     """
     import ipywidgets as widgets
 
-    picture = widgets.Image(format="png")
+    picture = widgets.HTML()
     sentence = widgets.HTML()
 
     def update(*_: Any) -> None:
         figure, text = draw(**{name: control.value for name, control in controls.items()})
-        picture.value = png(figure)
-        picture.alt = text
+        data = base64.b64encode(png(figure)).decode()
+        picture.value = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
         sentence.value = html.escape(text)
 
     for control in controls.values():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.views import Views, standard_views
 from ..runs import Run
+from .panel import panel, strip
 
 ERROR_RANGE = 0.5  # the error map is black at 0 and brightest here, in every figure
 
@@ -54,12 +55,33 @@ class Reconstructions:
         plt.close(figure)
         return figure
 
-    def describe(self) -> str:
-        """The figure in one sentence."""
+    def describe(self, picture: int | None = None) -> str:
+        """The figure, or one picture of it, in one sentence."""
+        if picture is not None:
+            return (
+                f"Picture {picture}: its view, the decoder's drawing, and the error, {self.l1[picture]:.3f} on average."
+            )
         return (
             f"{len(self.views)} augmented views, each redrawn by the decoder from the encoder's taps; the mean absolute "
             f"error of a picture is {self.l1.min():.3f} to {self.l1.max():.3f} on a scale from 0 to 1."
         )
+
+    def widget(self) -> Any:
+        """A slider over pictures, enlarged."""
+        import ipywidgets as widgets
+
+        def draw(picture: int) -> tuple[Any, str]:
+            from matplotlib import pyplot as plt
+
+            view, drawn = self.views[picture], self.pictures[picture]
+            figure, axes = plt.subplots(1, 3, figsize=(7, 2.5), layout="compressed")
+            strip(axes[0], view, "view")
+            strip(axes[1], drawn, "redrawn")
+            error = strip(axes[2], np.abs(drawn - view).mean(-1), "error", cmap="cividis", vmin=0, vmax=ERROR_RANGE)
+            figure.colorbar(error, ax=axes[2], fraction=0.05)
+            return figure, self.describe(picture)
+
+        return panel(draw, picture=widgets.IntSlider(0, 0, len(self.views) - 1, description="picture"))
 
 
 def _show(x: Tensor) -> np.ndarray:

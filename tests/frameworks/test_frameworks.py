@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -412,3 +413,8 @@ def test_state_restores_queues_centre_and_schedule(name):
     held, again = whole.model.state_dict(), resumed.model.state_dict()
     for key, value in held.items():
         assert not isinstance(value, torch.Tensor) or torch.equal(value, again[key]), key
+
+
+def test_the_readme_prints_the_same_table():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert readme.split("markdown() -->\n")[1].split("\n<!-- /frameworks")[0] == markdown()
