@@ -61,9 +61,9 @@ FUSION_WRONG = [
     (lambda d, s, w, b: fusion(s, d, w, b), "the deep map comes first"),
     (lambda d, s, w, b: torch.conv2d(torch.cat([d, s], 1), w, b, padding=1), "is the ReLU missing"),
     (lambda d, s, w, b: torch.conv2d(torch.cat([d, s], 1), w, b).relu(), "expected shape"),  # no padding
-    (lambda d, s, w, b: fusion(d, s, w, None), "expected shape"),
-    (lambda d, s, w, b: fusion(d, s, w.transpose(2, 3), b), "expected shape"),
-    (lambda d, s, w, b: fusion(d, d, w, b), "expected shape"),
+    (lambda d, s, w, b: fusion(d, s, w, None), "not the same"),
+    (lambda d, s, w, b: fusion(d, s, w.transpose(2, 3), b), "not the same"),
+    (lambda d, s, w, b: fusion(d, d, w, b), "not the same"),
     (lambda d, s, w, b: d + s, None),
 ]
 
