@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 
 
-def compare(name: str, mine: Tensor, reference: Tensor, tolerance: float = 1e-5) -> bool:
-    """Print whether two tensors agree in shape and value, and return it."""
+def compare(name: str, mine: Tensor, reference: Tensor, tolerance: float = 1e-5) -> None:
+    """Print whether two tensors agree in shape and value. Returns nothing, so that it may end a cell."""
+    _agree(name, mine, reference, tolerance)
+
+
+def _agree(name: str, mine: Tensor, reference: Tensor, tolerance: float) -> bool:
+    """`compare`, and whether they do."""
     if mine.shape != reference.shape:
         print(f"{name}: shape {tuple(mine.shape)}, expected {tuple(reference.shape)}")
         return False
@@ -56,7 +61,7 @@ def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tens
         raise AssertionError("the deep map comes first in the concatenation")
     if got.min() < 0:
         raise AssertionError("there are negative values: is the ReLU missing?")
-    if not compare("fusion block", got, expected, 1e-4):
+    if not _agree("fusion block", got, expected, 1e-4):
         raise AssertionError("not the same map yet")
 
 

@@ -14,6 +14,7 @@ MOST_BYTES = 300_000
 MOST_LINES = 25
 ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|Users|root|tmp|work|mnt|usr|opt|var)/|\b[A-Za-z]:\\+\w")
 INSTALLS = re.compile(r"(?<![\w.])(?:pip3?|wget|curl|conda)\s")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in tracebacks; its closing letter would hide the path that follows
 UNNAMED_IMAGE = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
 
 
@@ -26,7 +27,7 @@ def texts(output):
     if output.output_type == "stream":
         return [output.text]
     if output.output_type == "error":
-        return output.traceback
+        return [COLOUR.sub("", line) for line in output.traceback]
     return [str(value) for kind, value in output.data.items() if kind.startswith("text/")]
 
 
@@ -161,6 +162,11 @@ FAULTS = {
     "an absolute path: '# Title": lambda book: book.cells[0].update(source="# Title\n\nsee /" + "home/ann/x"),
     "an absolute path: 'import": lambda book: book.cells[2].update(
         outputs=[error("File /" + "tmp/x.py")], metadata={"tags": ["raises-exception"]}
+    ),
+    "an absolute path: 'rl": lambda book: book.cells[2].update(
+        source="rl",
+        outputs=[error("\x1b[36mFile \x1b[32m/" + "work/x.py:3\x1b[39m")],
+        metadata={"tags": ["raises-exception"]},
     ),
     "an absolute path: 'x.shape": lambda book: book.cells[3].outputs[0].update(text="C:" + "\\data"),
     "without alternative text": lambda book: book.cells[0].update(source="# Title\n\n![](x.png)"),
