@@ -1,0 +1,271 @@
+// The viewer: one module without imports, for the widget (anywidget calls `render`) and for pages (which call `mountAll`).
+//
+// A kind of view is a function (ui, data) that adds its controls and canvases to `ui` once and returns `update(state)`,
+// which redraws them and returns the sentence that says what is shown. Packed arrays in `data` arrive as
+// {shape, values}. Controls are bound to a key of the state; a change calls `update` by itself.
+
+const kinds = {};
+
+// ---------------------------------------------------------------------------------------------------------- colours
+
+// Seventeen places of matplotlib's maps, as hexadecimal digits, from low to high; in between they are interpolated.
+const TABLES = {
+  cividis: "00224e002e6a1a386f32436d434e6c535a6d61656f6f70737d7c788c88789b9476aba072bcae6ccdbb63dec958f0d846fee838",
+  viridis: "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",
+  signed: "0530611752902a71b23f8ec06bacd19bc9e0c2ddece0ecf3f7f6f6fbe5d8fbccb4f5aa89e48066d05548ba2832930e2667001f",
+};
+
+const places = (table) => TABLES[table].match(/../g).map((pair) => parseInt(pair, 16));
+
+/** A function from a value to [red, green, blue], each 0 to 255; `low` and `high` are the ends of the map. */
+function colourMap(table, low, high) {
+  const fixed = places(table), last = fixed.length / 3 - 1;
+  return (value) => {
+    const at = Math.min(1, Math.max(0, (value - low) / (high - low))) * last;
+    const below = Math.min(last - 1, Math.floor(at)), share = at - below;
+    return [0, 1, 2].map((c) => fixed[3 * below + c] * (1 - share) + fixed[3 * below + 3 + c] * share);
+  };
+}
+
+// --------------------------------------------------------------------------------------------------- words and arrays
+
+/** "block {block}" -> "block 3"; the wording of every sentence comes with the data, so Python says the same. */
+const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+/** Arrays packed by viewer.py become {shape, values}; everything else stays. */
+function unpack(data) {
+  if (Array.isArray(data)) return data.map(unpack);
+  if (data === null || typeof data !== "object") return data;
+  if (!("dtype" in data)) return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, unpack(value)]));
+  const bytes = Uint8Array.from(atob(data.data), (letter) => letter.charCodeAt(0));
+  const type = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array }[data.dtype];
+  return { shape: data.shape, values: new type(bytes.buffer) };
+}
+
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+// ------------------------------------------------------------------------------------------------------- user interface
+
+/** What a kind builds with. `state` is what the controls show, `set(patch)` changes it and redraws. */
+class Interface {
+  constructor(el, state) {
+    this.state = state;
+    this.follow = []; // of each control: show the state's value
+    this.controls = make("div", { className: "controls" });
+    this.canvases = make("div", { className: "canvases" });
+    this.sentence = make("p", { role: "status", ariaLive: "polite" });
+    el.append(make("style", { textContent: STYLE }), this.controls, this.canvases, this.sentence);
+  }
+
+  /** A slider from `low` to `high`; `show(value)` is written behind it. */
+  range(key, label, low, high, step = 1, show = String) {
+    const input = make("input", { type: "range", min: low, max: high, step });
+    const value = make("output");
+    input.oninput = () => this.set({ [key]: Number(input.value) });
+    this.follow.push((state) => {
+      input.value = state[key];
+      value.textContent = show(state[key]);
+      input.ariaValueText = value.textContent;
+    });
+    this.controls.append(make("label", {}, make("span", { textContent: label }), input, value));
+    return input;
+  }
+
+  /** A list to choose from; `options` are [value, text]. */
+  choice(key, label, options) {
+    const select = make("select", {}, ...options.map(([, text]) => make("option", { textContent: text })));
+    select.onchange = () => this.set({ [key]: options[select.selectedIndex][0] });
+    this.follow.push((state) => (select.selectedIndex = options.findIndex(([value]) => value === state[key])));
+    this.controls.append(make("label", {}, make("span", { textContent: label }), select));
+    return select;
+  }
+
+  /** A button that is on or off. */
+  toggle(key, label) {
+    const button = make("button", { type: "button", textContent: label });
+    button.onclick = () => this.set({ [key]: !this.state[key] });
+    this.follow.push((state) => (button.ariaPressed = String(state[key])));
+    this.controls.append(button);
+    return button;
+  }
+
+  /** A canvas for pictures of `height` x `width` pixels, enlarged by a whole number so that pixels stay sharp. */
+  canvas(caption, height, width, className = "") {
+    return new Canvas(this, caption, height, width, className);
+  }
+}
+
+class Canvas {
+  constructor(ui, caption, height, width, className) {
+    this.ui = ui;
+    this.scale = Math.max(1, Math.round(448 / Math.max(height, width)));
+    this.node = make("canvas", { height: height * this.scale, width: width * this.scale, role: "img" });
+    this.context = this.node.getContext("2d");
+    this.context.imageSmoothingEnabled = false;
+    this.caption = make("span", { textContent: caption });
+    this.legend = make("span", { className: "legend" });
+    ui.canvases.append(make("figure", { className }, this.node, make("figcaption", {}, this.caption, this.legend)));
+    this.label(caption);
+  }
+
+  /** What a screen reader says of this canvas; the caption stays. */
+  label(text) {
+    this.node.ariaLabel = text;
+  }
+
+  /** Draw `colour(i)` -> [red, green, blue] for each of h x w places over the whole canvas, `opacity` 0 to 1. */
+  fill(h, w, colour, opacity = 1) {
+    const small = make("canvas", { height: h, width: w }), context = small.getContext("2d");
+    const image = context.createImageData(w, h);
+    for (let i = 0; i < h * w; i++) image.data.set([...colour(i), 255], 4 * i);
+    context.putImageData(image, 0, 0);
+    this.context.globalAlpha = opacity;
+    this.context.drawImage(small, 0, 0, this.node.width, this.node.height);
+    this.context.globalAlpha = 1;
+  }
+
+  /** A picture, {shape: [H, W, 3], values: uint8}; `start` is where it begins in the values of a stack of pictures. */
+  picture({ shape, values }, start = 0) {
+    const [h, w] = shape.slice(-3);
+    this.fill(h, w, (i) => values.subarray(start + 3 * i, start + 3 * i + 3));
+  }
+
+  /** A map of h x w values in colours from `low` to `high`, with its colour bar; where the bar ends, colours stay. */
+  map(values, h, w, table, low, high, opacity = 1) {
+    const colour = colourMap(table, low, high);
+    this.fill(h, w, (i) => colour(values[i]), opacity);
+    const bar = Array.from({ length: 17 }, (_, i) => `rgb(${colour(low + ((high - low) * i) / 16).map(Math.round)})`);
+    const strip = make("i");
+    strip.style.background = `linear-gradient(to right, ${bar})`;
+    this.legend.replaceChildren(short(low), strip, short(high));
+  }
+
+  /** Outline the rectangle top, left, height, width, in shares of the canvas. */
+  outline([top, left, height, width], dashed = false) {
+    const { context, node } = this, line = Math.max(2, node.width / 150);
+    const box = [left * node.width, top * node.height, width * node.width, height * node.height];
+    for (const [colour, thickness] of [["#000", 2 * line], ["#fff", line]]) {
+      context.setLineDash(dashed ? [3 * line, 2 * line] : []);
+      Object.assign(context, { strokeStyle: colour, lineWidth: thickness });
+      context.strokeRect(...box);
+    }
+    context.setLineDash([]);
+  }
+
+  /** Choose one of rows x columns places by hovering, touching or the arrow keys; a click holds it or lets go.
+   *  `chosen(row, column)` is told; `place()` says where the keys start from. */
+  point(rows, columns, place, chosen) {
+    const { node, ui } = this;
+    const within = (value, count) => Math.min(count - 1, Math.max(0, value));
+    const to = (row, column) => {
+      const [r, c] = [within(row, rows), within(column, columns)], [r0, c0] = place();
+      if (r !== r0 || c !== c0) chosen(r, c);
+    };
+    const at = (event) => {
+      const frame = node.getBoundingClientRect();
+      to(
+        Math.floor(((event.clientY - frame.top) / frame.height) * rows),
+        Math.floor(((event.clientX - frame.left) / frame.width) * columns),
+      );
+    };
+    node.tabIndex = 0;
+    node.onpointermove = (event) => ui.held || at(event);
+    node.onclick = (event) => {
+      at(event);
+      ui.held = !ui.held;
+      ui.canvases.classList.toggle("held", ui.held);
+    };
+    node.onkeydown = (event) => {
+      const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation(); // a notebook would move to the next cell
+      const [row, column] = place();
+      to(row + step[0], column + step[1]);
+    };
+  }
+}
+
+const short = (value) => String(Number(value.toPrecision(2)));
+
+// ------------------------------------------------------------------------------------------------------- the kinds of view
+
+
+// ---------------------------------------------------------------------------------------------------------- the two doors
+
+// Ink and paper come together, so that text is legible whatever lies around: JupyterLab's, else the system's colours.
+const STYLE = `
+.repre-lite { --ink: var(--jp-content-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas);
+  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas)); --mark: var(--jp-brand-color1, Highlight);
+  color-scheme: light dark; color: var(--ink); background: var(--paper); font: 14px/1.4 system-ui, sans-serif;
+  padding: 8px; max-width: 960px; box-sizing: border-box; }
+.repre-lite * { box-sizing: border-box; }
+.repre-lite .controls { display: flex; flex-wrap: wrap; gap: 6px 18px; align-items: center; margin-bottom: 8px; }
+.repre-lite label { display: inline-flex; gap: 6px; align-items: center; }
+.repre-lite input[type=range] { width: 120px; accent-color: var(--mark); }
+.repre-lite output { min-width: 3em; font-variant-numeric: tabular-nums; }
+.repre-lite select, .repre-lite button { font: inherit; color: var(--ink); background: var(--paper);
+  border: 1px solid var(--line); border-radius: 3px; padding: 2px 6px; }
+.repre-lite button[aria-pressed=true] { border-color: var(--mark); box-shadow: inset 0 -3px var(--mark); }
+.repre-lite .canvases { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; }
+.repre-lite figure { margin: 0; width: 208px; }
+.repre-lite figure.wide { width: 428px; max-width: 100%; }
+.repre-lite canvas { width: 100%; height: auto; display: block; touch-action: pan-y; }
+.repre-lite canvas[tabindex] { cursor: crosshair; }
+.repre-lite .held canvas[tabindex] { cursor: pointer; }
+.repre-lite :focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
+.repre-lite figcaption { font-size: 13px; margin-top: 3px; display: flex; flex-wrap: wrap; gap: 0 8px;
+  justify-content: space-between; }
+.repre-lite .legend { display: inline-flex; gap: 4px; align-items: center; font-variant-numeric: tabular-nums; }
+.repre-lite .legend i { display: inline-block; width: 56px; height: 9px; border: 1px solid var(--line); }
+.repre-lite p { margin: 8px 0 0; min-height: 2.8em; }
+`;
+
+/** Build a view inside `el`. `changed(state)` is told when the reader changes it; returns a function that shows a state. */
+function mount(el, kind, data, state, changed = () => {}) {
+  const theme = { true: "light", false: "dark" }[document.body.dataset.jpThemeLight]; // JupyterLab's own choice
+  el.classList.add("repre-lite");
+  if (theme) el.style.colorScheme = theme;
+  const ui = new Interface(el, state);
+  const update = kinds[kind](ui, unpack(data));
+  const show = () => {
+    for (const follow of ui.follow) follow(ui.state);
+    ui.sentence.textContent = update(ui.state);
+  };
+  ui.set = (patch) => {
+    ui.state = { ...ui.state, ...patch };
+    show();
+    changed(ui.state);
+  };
+  show();
+  return (received) => {
+    if (received === ui.state) return;
+    ui.state = received;
+    show();
+  };
+}
+
+/** The widget's door: `model` has the traits kind, data and state. */
+function render({ model, el }) {
+  const show = mount(el, model.get("kind"), model.get("data"), model.get("state"), (state) => {
+    model.set("state", state);
+    model.save_changes();
+  });
+  const listen = () => show(model.get("state"));
+  model.on("change:state", listen);
+  return () => model.off("change:state", listen);
+}
+
+/** The page's door: every view that `to_html` wrote and that is not live yet. */
+function mountAll() {
+  for (const el of document.querySelectorAll(".repre-lite-view:not(.repre-lite)")) {
+    const { kind, data, state } = JSON.parse(el.querySelector("script").textContent);
+    mount(el, kind, data, state);
+  }
+}
+
+export default { render, mountAll };

@@ -1,0 +1,96 @@
+"""The browser viewer: `viewer.js` as a widget with a kernel, or inlined into a page that needs neither kernel nor network.
+
+To add a kind of view NAME:
+1. in viewer.js, `kinds.NAME = (ui, data) => { ...; return (state) => sentence; }`: add controls (`ui.range`, `ui.choice`,
+   `ui.toggle`, each bound to a key of the state) and canvases (`ui.canvas`) once, return what redraws them;
+2. in Python, put everything it shows into `data`: plain JSON values and arrays packed by `pack` or `pack_picture`
+   (they arrive as {shape, values}); nothing is computed by a network afterwards;
+3. keep the wording in Python: give templates ("Block {block}: ...") in `data`, which JS completes with `fill`, or whole
+   sentences; `describe(**state)` must say the same, so the state's keys are the names of `describe`'s arguments;
+4. offer `widget()` as `viewer(NAME, data, state, self.describe)` and `to_html()` as `to_html(NAME, data, state, title)`.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+
+def pack(array: np.ndarray) -> dict[str, Any]:
+    """An array of uint8, uint16 or float32 as JSON: its shape, type and little-endian bytes in base64."""
+    if array.dtype.name not in ("uint8", "uint16", "float32"):
+        raise TypeError(f"the viewer reads uint8, uint16 and float32, not {array.dtype}")
+    data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(data.tobytes()).decode()}
+
+
+def pack_picture(picture: np.ndarray) -> dict[str, Any]:
+    """Pictures (..., H, W, 3) in [0, 1], clipped, as packed uint8."""
+    return pack((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+
+
+def source() -> str:
+    """The text of viewer.js, from the installed package."""
+    return (files(__package__) / "viewer.js").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _widget_class() -> type:
+    """Made when first used: anywidget is an extra."""
+    import anywidget
+    import traitlets
+
+    class Viewer(anywidget.AnyWidget):
+        """`state` goes both ways; `sentence` is Python's description of it, the one the browser shows."""
+
+        _esm = source()
+        kind = traitlets.Unicode().tag(sync=True)
+        data = traitlets.Dict().tag(sync=True)
+        state = traitlets.Dict().tag(sync=True)
+        sentence = traitlets.Unicode()
+
+        def __init__(self, describe: Callable[..., str], **traits: Any) -> None:
+            super().__init__(**traits)
+            self._describe = describe
+            self.observe(self._say, names="state")
+            self._say()
+
+        def _say(self, *_: Any) -> None:
+            self.sentence = self._describe(**self.state)
+
+    return Viewer
+
+
+def viewer(kind: str, data: dict[str, Any], state: dict[str, Any], describe: Callable[..., str]) -> Any:
+    """A live widget. `kind`: a view in viewer.js; `data`: all it shows, as JSON; `state`: what is chosen at first;
+    `describe(**state)` -> the sentence, kept in the widget's `sentence`. Assign a new dict to `state` to move it."""
+    return _widget_class()(describe, kind=kind, data=data, state=state)
+
+
+def to_html(
+    kind: str, data: dict[str, Any], state: dict[str, Any], title: str = "", sentence: str = "", script: bool = True
+) -> str:
+    """The same view as a fragment of HTML, live from disk without kernel or network.
+
+    `title` names it for screen readers; `sentence` stands there where scripts are off. On a page with several views one
+    script, after the last of them, is enough: leave it out of the others.
+    """
+    content = json.dumps({"kind": kind, "data": data, "state": state}).replace("<", "\\u003c")
+    view = (
+        f'<div class="repre-lite-view" role="group" aria-label="{html.escape(title)}">'
+        f'<script type="application/json">{content}</script><noscript>{html.escape(sentence)}</noscript></div>\n'
+    )
+    return view + page_script() if script else view
+
+
+def page_script() -> str:
+    """The script that makes every view above it live."""
+    body = source().replace("export default ", "const door = ")
+    return f"<script>(() => {{\n{body}\ndoor.mountAll();\n}})();</script>\n"
