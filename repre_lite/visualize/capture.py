@@ -1,0 +1,176 @@
+"""Attention weights of every block of a timm ViT or Swin for one picture, on the grid of its patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class BlockAttention:
+    """One block's attention, after the softmax, for one picture of h x w patches (N) and P tokens before them.
+
+    `weights` (heads, P+N, A): from each token to the A places of the window it attends in; a row sums to 1. `keys`
+    (windows, A): the token at each place, -1 where there is padding. A ViT has one window, of all its tokens; a Swin has
+    P = 0 and many windows. `norms` (h, w): the length of each patch's feature after the block.
+    """
+
+    weights: np.ndarray
+    keys: np.ndarray
+    norms: np.ndarray
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.norms.shape  # type: ignore[return-value]
+
+    @property
+    def heads(self) -> int:
+        return len(self.weights)
+
+    @property
+    def prefix(self) -> int:
+        """P: 1 for a ViT with a class token."""
+        return self.weights.shape[1] - self.norms.size
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The window of each token and its place in there, (P+N,) each."""
+        windows, places = np.nonzero(self.keys >= 0)
+        order = np.argsort(self.keys[windows, places])
+        return windows[order], places[order]
+
+    def dense(self) -> np.ndarray:
+        """From every token to every token, (heads, P+N, P+N); 0 outside the window. Padding's share is left out."""
+        window, place = self.places()
+        same = window[:, None] == window[None, :]  # (P+N, P+N)
+        return np.where(same, self.weights[:, :, place], 0)
+
+    def sent(self, token: int) -> np.ndarray:
+        """From one token to every patch, (heads, h, w)."""
+        window, place = self.places()
+        row = np.where(window == window[token], self.weights[:, token, place], 0)  # (heads, P+N)
+        return row[:, self.prefix :].reshape(-1, *self.grid)
+
+    def received(self, token: int) -> np.ndarray:
+        """From every patch to one token, (heads, h, w)."""
+        window, place = self.places()
+        column = np.where(window == window[token], self.weights[:, :, place[token]], 0)  # (heads, P+N)
+        return column[:, self.prefix :].reshape(-1, *self.grid)
+
+
+@torch.no_grad()
+def capture(backbone: nn.Module, image: Tensor) -> list[BlockAttention]:
+    """Run a timm ViT or Swin once on a normalised `image` (3, H, W) and keep every block's attention.
+
+    Fused attention never forms the weights, so it is off during this forward and as before afterwards; the hooks are
+    gone afterwards too. Raises UserError where a block's weights cannot be had.
+    """
+    blocks = [module for module in backbone.modules() if hasattr(getattr(module, "attn", None), "attn_drop")]
+    caught: list[dict[str, Tensor]] = [{} for _ in blocks]
+    with _watched(backbone, blocks, caught):
+        backbone(image[None])
+    if not blocks or any("weights" not in one for one in caught):
+        raise UserError("no attention weights seen in this encoder; choose a timm ViT or Swin")
+    size: Any = backbone.patch_embed.patch_size  # type: ignore[union-attr]
+    h, w = (side // patch for side, patch in zip(image.shape[1:], size, strict=True))
+    return [_on_grid(block, one["weights"], one["output"], h, w) for block, one in zip(blocks, caught, strict=True)]
+
+
+@contextmanager
+def _watched(backbone: nn.Module, blocks: list[nn.Module], caught: list[dict[str, Tensor]]) -> Iterator[None]:
+    """In evaluation mode, with fused attention off and hooks that keep weights and outputs; all undone at the end."""
+    fused = [(m, m.fused_attn) for m in backbone.modules() if hasattr(m, "fused_attn")]
+    modes = [(m, m.training) for m in backbone.modules()]
+    handles = []
+    try:
+        backbone.eval()
+        for module, _ in fused:
+            module.fused_attn = False  # type: ignore[assignment]
+        for block, kept in zip(blocks, caught, strict=True):
+            handles += [
+                block.attn.attn_drop.register_forward_pre_hook(  # type: ignore[union-attr]
+                    lambda _, inputs, kept=kept: kept.update(weights=inputs[0])
+                ),
+                block.register_forward_hook(lambda _, __, output, kept=kept: kept.update(output=output)),
+            ]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, value in fused:
+            module.fused_attn = value  # type: ignore[assignment]
+        for module, mode in modes:
+            module.training = mode
+
+
+def _on_grid(block: nn.Module, weights: Tensor, output: Tensor, h: int, w: int) -> BlockAttention:
+    """`weights` (windows, heads, A, A) as the block forms them, `output` its features -> BlockAttention."""
+    if output.ndim == 4:  # a Swin block: (1, h, w, C)
+        h, w = output.shape[1:3]
+        keys = _windows(h, w, block.window_size, block.shift_size)  # type: ignore[arg-type]
+        norms = output[0].norm(dim=-1)  # (h, w)
+    else:  # a ViT block: (1, P+N, C)
+        keys = torch.arange(output.shape[1])[None]  # (1, P+N)
+        norms = output[0, -h * w :].norm(dim=-1).unflatten(0, (h, w))
+    real = keys >= 0
+    order = keys[real].argsort()
+    rows = weights.transpose(1, 2)[real.to(weights.device)][order.to(weights.device)]  # (P+N, heads, A)
+    return BlockAttention(rows.transpose(0, 1).float().cpu().numpy(), keys.numpy(), norms.float().cpu().numpy())
+
+
+def _windows(h: int, w: int, window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
+    """Which patch lies where in a Swin block's windows: the grid is rolled by the shift, padded by -1 to whole windows,
+    cut up. -> int64 (windows, A)."""
+    tokens = torch.arange(h * w).view(h, w).roll((-shift[0], -shift[1]), (0, 1))
+    tokens = F.pad(tokens, (0, -w % window[1], 0, -h % window[0]), value=-1)  # (h', w')
+    return tokens.unflatten(1, (-1, window[1])).unflatten(0, (-1, window[0])).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def rollout(attention: np.ndarray, drop: float = 0.0) -> np.ndarray:
+    """What reaches each token from each token of the input after every block (Abnar and Zuidema, 2020), (L, T, T).
+
+    `attention` (L, T, T): each block's mean over heads. Half of a block is its residual connection, so the identity is
+    added before rows are made to sum to 1. `drop` in [0, 1): the lowest share of each row is set to 0 first; this changes
+    the picture a lot, so nothing is dropped unless asked for.
+    """
+    length, tokens, _ = attention.shape
+    reached, after = np.eye(tokens), np.empty((length, tokens, tokens), dtype=np.float32)
+    for index, matrix in enumerate(attention.astype(np.float64)):
+        if drop:
+            lowest = np.argsort(matrix, axis=1, kind="stable")[:, : int(drop * tokens)]
+            np.put_along_axis(matrix, lowest, 0, axis=1)
+        matrix = matrix + np.eye(tokens)
+        reached = (matrix / matrix.sum(1, keepdims=True)) @ reached
+        after[index] = reached
+    return after
+
+
+def mean_distance(block: BlockAttention, patch: float) -> np.ndarray:
+    """How far patches look, in pixels, (heads,): the mean distance between the centres of a patch and those it attends to,
+    weighted by attention, over all patches (Dosovitskiy et al., 2021, figure 7). `patch`: pixels from one patch to the
+    next. Tokens before the patches and padding do not count."""
+    w, prefix = block.grid[1], block.prefix
+    window, _ = block.places()
+    keys = block.keys[window[prefix:]] - prefix  # (N, A): the patch at each place, below 0 for none
+    at = np.arange(block.norms.size)[:, None]
+    distance = patch * np.hypot(keys // w - at // w, keys % w - at % w)  # (N, A)
+    weights = block.weights[:, prefix:].astype(np.float64) * (keys >= 0)
+    return (weights * distance).sum((1, 2)) / weights.sum((1, 2))
+
+
+def heaviest(weights: np.ndarray, mass: float) -> np.ndarray:
+    """The fewest places that hold at least `mass` in [0, 1] of all weight, as a mask of the same shape."""
+    flat = weights.ravel().astype(np.float64)
+    order = np.argsort(-flat, kind="stable")
+    count = int((np.cumsum(flat[order]) < mass * flat.sum() * (1 - 1e-9)).sum()) + 1
+    mask = np.zeros(flat.size, dtype=bool)
+    mask[order[:count]] = True
+    return mask.reshape(weights.shape)
