@@ -1,0 +1,100 @@
+"""What the benchmarks share: one core, candidates in turn, ratios with their spread, and where the figures come from."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from repre_lite.runtime.device import describe_device
+from repre_lite.runtime.files import write_json
+
+
+def pin(core: int | None = None) -> int | None:
+    """One torch thread on one core, the last one allowed unless `core` says which; None where the system cannot pin."""
+    torch.set_num_threads(1)
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    core = max(os.sched_getaffinity(0)) if core is None else core
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def alternate(candidates: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Processor seconds of every candidate in every round; they take turns, backwards in every other round.
+
+    Processor time of one pinned thread does not count what other processes take of the core.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(-warm_up, rounds):
+        for name in list(candidates)[:: -1 if number % 2 else 1]:
+            start = time.process_time()
+            candidates[name]()
+            if number >= 0:
+                seconds[name].append(time.process_time() - start)
+    return seconds
+
+
+def count_operations(run: Callable[[], Any]) -> int:
+    """How many operations torch dispatches for one call."""
+    with _Counter() as counter:
+        run()
+    return counter.count
+
+
+class _Counter(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": round(middle, 4), "q1": round(low, 4), "q3": round(high, 4)}
+
+
+def ratios(over: list[float], under: list[float]) -> dict[str, float]:
+    """Median and quartiles of over / under, round by round."""
+    return spread([a / b for a, b in zip(over, under, strict=True)])
+
+
+def shown(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.3f} [{ratio['q1']:.3f}..{ratio['q3']:.3f}]"
+
+
+def provenance(core: int | None) -> dict[str, Any]:
+    """Machine, versions, threads and date, for the head of a table."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "hardware": describe_device(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "pinned_to_core": core,
+        "threads": torch.get_num_threads(),
+        "clock": "processor time",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "timm": timm.__version__,
+        },
+    }
+
+
+def write(path: Path | None, table: dict[str, Any]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, table)
+        print(f"written: {path}")
