@@ -35,7 +35,11 @@ RECIPE_OPTIONS: dict[str, tuple[Any, Sequence[str] | None, str]] = {
     "precision": (str, ("auto", "fp32", "fp16", "bf16", "fp64"), "default auto"),
     "checkpoint-every": (int, None, "steps between checkpoints (default about twenty a run)"),
     "snapshots": (int, None, "keep the encoder and decoder so many times along the run (default 0)"),
-    "images": (str, ("decode", "cached"), "how large pictures are read (default cached)"),
+    "images": (
+        str,
+        ("decode", "cached"),
+        "pictures above 96 pixels: read each time, or once into data/cache (default decode)",
+    ),
     "workers": (int, None, "processes that read pictures (default 4)"),
     "decoder-width": (int, None, "channels inside the decoder (default: the encoder's)"),
     "fusion": (str, ("conv", "transformer"), "the decoder's fusion layers (default conv)"),

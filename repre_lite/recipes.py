@@ -57,7 +57,7 @@ class Recipe:
     checkpoint_every: int | None = None  # steps; None: about twenty times a run
     snapshots: int = 0
     skip_unreadable: bool = False
-    images: str = "cached"
+    images: str = "decode"
     workers: int = 4
 
 

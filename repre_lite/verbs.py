@@ -110,8 +110,9 @@ def score(
             results[f"knn_top1{suffix}"] = knn_top1(x, train_set.labels, x_val, val_set.labels)
         if "linear" in protocols:
             results[f"linear_top1{suffix}"], _ = linear_top1(x, train_set.labels, x_val, val_set.labels)
-    if "knn" in protocols and train_set.images[0].numel() * len(train_set) < 2e8:
-        x, x_val = pixel_features(train_set.images), pixel_features(val_set.images)
+    pixels, pixels_val = train_set.images, val_set.images
+    if "knn" in protocols and isinstance(pixels, torch.Tensor) and isinstance(pixels_val, torch.Tensor):
+        x, x_val = pixel_features(pixels), pixel_features(pixels_val)
         results["knn_top1_pixels"] = knn_top1(x, train_set.labels, x_val, val_set.labels)
     return results
 

@@ -90,6 +90,21 @@ def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool,
     return images[: len(kept)], kept
 
 
+def readable(paths: Sequence[Path], what: str) -> list[int]:
+    """Which of `paths` decode without an error; all are read."""
+
+    def tried(path: Path) -> bool:
+        try:
+            read_picture(path)
+        except UserError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        bar = tqdm(pool.map(tried, paths), total=len(paths), desc=what, unit="picture", leave=False, delay=2)
+        return [index for index, good in enumerate(bar) if good]
+
+
 def check_memory(count: int, height: int, width: int) -> None:
     """Raise UserError where pictures kept as one tensor would take more than half of the memory there is."""
     try:

@@ -1,4 +1,7 @@
-"""Where pictures come from: the scenes, CIFAR and STL, any labelled tree, any folder. Each becomes one uint8 tensor."""
+"""Where pictures come from: the scenes, CIFAR and STL, any labelled tree, any folder.
+
+Small pictures become one uint8 tensor; larger ones stay in their files.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from torch import Tensor
 
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
-from .reading import list_pictures, read_squares
+from .cache import fingerprint
+from .files import FileImages
+from .reading import list_pictures, read_squares, readable
 from .scenes import CLASS_NAMES, VAL_START, scenes
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -27,13 +32,14 @@ STANDARD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet1k": IMAGENET,
 }
 SCENES_TRAIN, SCENES_VAL = 20_000, 2_000
+IN_MEMORY = 96  # pixels; larger pictures stay in their files
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """`images` uint8 (n, 3, H, W); `labels` int64 (n,) into `classes`, or None."""
+    """`images` uint8 (n, 3, H, W), or files that read like it; `labels` int64 (n,) into `classes`, or None."""
 
-    images: Tensor
+    images: Tensor | FileImages
     labels: Tensor | None
     classes: tuple[str, ...]
 
@@ -180,8 +186,7 @@ def _tree(
     labels = torch.tensor([classes.index(name) for name in names])
     chosen = _choose(labels, train_images, seed)
     paths, labels = [paths[i] for i in chosen.tolist()], labels[chosen]
-    side = _side(image_size)
-    images, kept = read_squares(paths, side, skip_unreadable, "reading train")
+    images, kept = _images(paths, image_size, skip_unreadable, "reading train")
     if len(kept) < 2:
         raise UserError(f"--data {folder}: {len(kept)} readable pictures; at least 2 are needed")
     known = classes != ("",)
@@ -195,15 +200,21 @@ def _tree(
         raise UserError(f"--data {root / 'val'}: class {strange[0]!r} is not among train's; use the same folder names")
     if not val_paths:
         raise UserError(f"--data {root / 'val'}: no pictures there; fill it or remove it")
-    val_images, val_kept = read_squares(val_paths, side, skip_unreadable, "reading val")
+    val_images, val_kept = _images(val_paths, image_size, skip_unreadable, "reading val")
     val_labels = torch.tensor([classes.index(val_names[i]) for i in val_kept])
     skipped = len(paths) - len(kept) + len(val_paths) - len(val_kept)
     return train, Pictures(val_images, val_labels, classes), skipped
 
 
-def _side(image_size: int) -> int:
-    """The side pictures are kept at: the wanted one up to 64 pixels, 8/7 of it above, so that crops have room."""
-    return image_size if image_size <= 64 else round(image_size * 256 / 224)
+def _images(
+    paths: list[Path], image_size: int, skip_unreadable: bool, what: str
+) -> tuple[Tensor | FileImages, list[int]]:
+    """Pictures up to 96 pixels as one tensor, larger ones left in their files, the side 8/7 of the wanted one so that the
+    centre can be cut out; and which of `paths` they are. To leave unreadable files out, all are read once."""
+    if image_size <= IN_MEMORY:
+        return read_squares(paths, image_size, skip_unreadable, what)
+    kept = readable(paths, what) if skip_unreadable else list(range(len(paths)))
+    return FileImages([paths[i] for i in kept], round(image_size * 256 / 224)), kept
 
 
 def _choose(labels: Tensor, count: int | None, seed: int) -> Tensor:
@@ -223,8 +234,9 @@ def _subset(pictures: Pictures, count: int | None, seed: int) -> Pictures:
     return replace(pictures, images=pictures.images[chosen], labels=None if pictures.labels is None else labels[chosen])
 
 
-def _measure(images: Tensor, most: int = 10_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each colour in [0, 1] over up to `most` pictures."""
+def _measure(images: Tensor | FileImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each colour in [0, 1] over up to 10,000 pictures, 500 of those in files."""
+    most = 500 if isinstance(images, FileImages) else 10_000
     x = images[:: max(1, len(images) // most)].transpose(0, 1).flatten(1).double() / 255  # (3, ...)
     return tuple(x.mean(1).tolist()), tuple(x.std(1).clamp(min=1e-3).tolist())
 
@@ -232,7 +244,9 @@ def _measure(images: Tensor, most: int = 10_000) -> tuple[tuple[float, ...], tup
 def _fingerprint(train: Pictures, val: Pictures | None) -> str:
     digest = hashlib.sha256()
     for part in (train, val):
-        if part is not None:
+        if part is not None and isinstance(part.images, FileImages):
+            digest.update(fingerprint(part.images.paths, Path(os.path.commonpath(part.images.paths))).encode())
+        elif part is not None:
             digest.update(f"{tuple(part.images.shape)}/{part.classes}".encode())
             digest.update(part.images[:: max(1, len(part) // 64)].contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,9 +63,16 @@ class View:
             raise UserError(f"interpolation {self.interpolation!r} of a View: choose bilinear or bicubic")
 
     def draw(
-        self, seed: int, step: int | Tensor, rows: Tensor, purpose: int, height: int, width: int, dtype: torch.dtype
+        self,
+        seed: int,
+        step: int | Tensor,
+        rows: Tensor,
+        purpose: int,
+        height: int | Tensor,
+        width: int | Tensor,
+        dtype: torch.dtype,
     ) -> ViewParameters:
-        """Every random number of this view for pictures of height x width pixels; `rows` int64 (B,)."""
+        """Every random number of this view for pictures of height x width pixels, numbers or (B,); `rows` int64 (B,)."""
         parts = (ATTEMPTS, ATTEMPTS, 2, 4, 4, 1, 5)
         drawn = uniform(seed, step, rows, purpose, sum(parts), dtype).split(parts, dim=1)
         areas, ratios, places, spread, order, sigma, chances = drawn
@@ -98,7 +105,17 @@ class View:
         rows = resize_matrix(top, height, pictures.shape[2], self.size, kind, dtype)  # (B, size, H)
         columns = resize_matrix(left, width, pictures.shape[3], self.size, kind, dtype, parameters.flips)
         x = both_sides(rows.mul_(1 / 255), pictures.to(dtype), columns)  # (B, 3, size, size)
-        x = x.clamp_(0, 1)  # bicubic overshoots, and rounding does
+        return self.colour(x.clamp_(0, 1), parameters)  # bicubic overshoots, and rounding does
+
+    def finish(self, crops: Tensor, parameters: ViewParameters) -> Tensor:
+        """`crops` uint8 (B, 3, size, size), cut elsewhere by `parameters.boxes` -> the view in [0, 1]."""
+        x = crops.to(parameters.factors.dtype) / 255
+        x = torch.where(parameters.flips[:, None, None, None], x.flip(3), x)
+        return self.colour(x, parameters)
+
+    def colour(self, x: Tensor, parameters: ViewParameters) -> Tensor:
+        """All that does not move pixels: jitter, greyscale, blur, solarise on (B, 3, size, size) in [0, 1]."""
+        dtype = x.dtype
         if self.jitter_p > 0:
             x = jitter(x, parameters.factors, parameters.shift, parameters.order)
         if self.grey > 0:
@@ -123,6 +140,7 @@ class Views:
         self.compile = compile
         self._draw = torch.compile(View.draw, dynamic=False) if compile else View.draw
         self._apply = torch.compile(View.apply, dynamic=False) if compile else View.apply
+        self._finish = torch.compile(View.finish, dynamic=False) if compile else View.finish
 
     def __call__(self, pictures: Tensor, step: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """`pictures` uint8 (B, 3, H, W), `rows` int64 (B,) of the global batch -> a (B, 3, size, size) for each view."""
@@ -141,22 +159,38 @@ class Views:
             self._draw(view, self.seed, at, rows, index, height, width, dtype) for index, view in enumerate(self.views)
         ]
 
-    def make(self, index: int, pictures: Tensor, parameters: ViewParameters) -> Tensor:
+    def boxes(self, step: int, rows: Tensor, heights: Tensor, widths: Tensor) -> list[Tensor]:
+        """Where each view is cut from pictures of different sizes, (B,) each -> int64 (B, 4) for each view."""
+        return [
+            view.draw(self.seed, step, rows, index, heights, widths, torch.float32).boxes
+            for index, view in enumerate(self.views)
+        ]
+
+    def finish(self, crops: list[Tensor], step: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        """The views from crops that were cut by `boxes`: uint8 (B, 3, size, size) each -> the same in [0, 1]."""
+        parameters = self.parameters(step, rows, 1, 1, dtype)  # nothing but the boxes depends on the pictures' size
+        return [self.make(i, c, p, self._finish) for i, (c, p) in enumerate(zip(crops, parameters, strict=True))]
+
+    def make(self, index: int, pictures: Tensor, parameters: ViewParameters, how: Any = None) -> Tensor:
         """The view of that index, chunk by chunk on a CPU: `pictures` uint8 (B, 3, H, W) -> (B, 3, size, size)."""
-        view = self.views[index]
+        view, how = self.views[index], how or self._apply
         chunk = max(1, CHUNK_PIXELS // view.size**2) if pictures.device.type == "cpu" else len(pictures)
         made = parameters.factors.new_empty(len(pictures), 3, view.size, view.size)
         for start in range(0, len(pictures), chunk):
             part = slice(start, start + chunk)
-            made[part] = self._apply(view, pictures[part], ViewParameters(*(drawn[part] for drawn in parameters)))
+            made[part] = how(view, pictures[part], ViewParameters(*(drawn[part] for drawn in parameters)))
         return made
 
 
-def sample_boxes(areas: Tensor, ratios: Tensor, places: Tensor, view: View, height: int, width: int) -> Tensor:
+def sample_boxes(
+    areas: Tensor, ratios: Tensor, places: Tensor, view: View, height: int | Tensor, width: int | Tensor
+) -> Tensor:
     """torchvision's RandomResizedCrop: ten attempts at an area and a ratio, else the largest central crop that fits.
 
-    `areas`, `ratios` (B, 10) and `places` (B, 2) in [0, 1) -> boxes top, left, height, width in pixels, int64 (B, 4).
+    `areas`, `ratios` (B, 10) and `places` (B, 2) in [0, 1); `height`, `width` of the pictures in pixels, numbers or (B,)
+    -> boxes top, left, height, width in pixels, int64 (B, 4).
     """
+    height, width = (torch.as_tensor(side, device=areas.device).expand(len(areas))[:, None] for side in (height, width))
     area = height * width * (view.scale[0] + (view.scale[1] - view.scale[0]) * areas)  # (B, 10)
     low, high = math.log(view.ratio[0]), math.log(view.ratio[1])
     ratio = (low + (high - low) * ratios).exp()
@@ -164,9 +198,9 @@ def sample_boxes(areas: Tensor, ratios: Tensor, places: Tensor, view: View, heig
     fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
     first = fits.int().argmax(1, keepdim=True)  # the first attempt that fits
     w, h, fits = (x.gather(1, first)[:, 0] for x in (w, h, fits))  # (B,)
-    shape = width / height
-    w = torch.where(fits, w, width if shape <= view.ratio[1] else round(height * view.ratio[1]))
-    h = torch.where(fits, h, height if shape >= view.ratio[0] else round(width / view.ratio[0]))
+    height, width = height[:, 0], width[:, 0]  # (B,)
+    w = torch.where(fits, w, (height * view.ratio[1]).round().long().minimum(width))
+    h = torch.where(fits, h, (width / view.ratio[0]).round().long().minimum(height))
     room = torch.stack([height - h, width - w], dim=1)  # (B, 2)
     drawn = (places * (room + 1)).long().minimum(room)  # a product may round up to a whole pixel
     return torch.cat([torch.where(fits[:, None], drawn, room // 2), h[:, None], w[:, None]], dim=1)

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.files import FileImages
 from ..encoder import TappedEncoder
 
 
 @torch.no_grad()
 def extract(
     encoder: TappedEncoder,
-    images: Tensor,
+    images: Tensor | FileImages,
     mean: Sequence[float],
     std: Sequence[float],
     batch_size: int = 256,
 ) -> Tensor:
     """Pooled features (n, C) in fp32 on the encoder's device, in evaluation mode, without augmentation.
 
-    `images` uint8 (n, 3, H, W); resized to the encoder's picture size where they differ; `mean`, `std` as in training.
+    `images` uint8 (n, 3, H, W) or files; where they are up to 8/7 of the encoder's picture size their centre is cut out
+    (256 to 224), else they are resized; `mean`, `std` as in training.
     """
     weight = next(encoder.parameters())
     scale = torch.tensor(std, device=weight.device, dtype=weight.dtype).view(3, 1, 1)
@@ -31,8 +33,12 @@ def extract(
     features = []
     for part in images.split(batch_size):
         x = part.to(weight.device, weight.dtype) / 255  # (B, 3, H, W)
-        if x.shape[-1] != encoder.image_size or x.shape[-2] != encoder.image_size:
-            x = F.interpolate(x, size=(encoder.image_size,) * 2, mode="bilinear", antialias=True, align_corners=False)
+        height, width, size = x.shape[-2], x.shape[-1], encoder.image_size
+        if size < height == width <= -(-size * 8 // 7):
+            edge = (height - size) // 2
+            x = x[:, :, edge : edge + size, edge : edge + size]
+        elif (height, width) != (size, size):
+            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
         features.append(encoder((x - shift) / scale, taps=False).pooled.float())
     encoder.train(training)
     return torch.cat(features)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..data.cache import build_cache
+from ..data.files import FileImages
 from ..data.loaders import Batches
 from ..data.sources import Source, load_source
+from ..data.stream import StepCrops, Stream
 from ..data.views import Views, standard_views
 from ..evaluation.collapse import effective_rank, embedding_std
 from ..recipes import Recipe
@@ -70,11 +75,14 @@ class Training:
         self.source = source or load_source(
             recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed, recipe.skip_unreadable
         )
-        self.pictures = self.source.train.images.to(self.device)
+        images = self.source.train.images
+        self.pictures = None if isinstance(images, FileImages) else images.to(self.device)
         self.batches = Batches(
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
-        self.views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed)
+        self.views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed, compile=recipe.compile)
+        self.crops = _crops(images, self.batches, self.views, recipe) if isinstance(images, FileImages) else None
+        self.stream: Stream | None = None
         self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
         self.model.to(self.device, self.precision.weights)
         self.optimiser = build_optimiser(self.model, recipe)
@@ -100,9 +108,7 @@ class Training:
     def advance(self) -> tuple[Losses, list[Tensor]]:
         """One step: views, losses, backward, optimiser, target."""
         recipe, step = self.recipe, self.step
-        indices, rows = self.batches.rows(step)
-        pictures = self.pictures[indices.to(self.device)]  # uint8 (B, 3, H, W)
-        views = self.views(pictures, step, rows.to(self.device), dtype=self.precision.weights)
+        views = self.make_views()
         rate = rate_at(recipe, step, self.total_steps, self.warmup_steps)
         set_schedule(self.optimiser, rate, decay_at(recipe, step, self.total_steps))
         if recipe.drop_path:  # the one other draw of a step; its stream does not depend on what ran before
@@ -125,6 +131,20 @@ class Training:
         self.first_bad_step = torch.minimum(self.first_bad_step, bad)
         self.step += 1
         return losses, views
+
+    def make_views(self) -> list[Tensor]:
+        """The views of the next step, (B, 3, size, size) each, on the device."""
+        step, dtype = self.step, self.precision.weights
+        indices, rows = self.batches.rows(step)
+        rows = rows.to(self.device)
+        if self.pictures is not None:
+            return self.views(self.pictures[indices.to(self.device)], step, rows, dtype)
+        assert self.crops is not None
+        if self.stream is None or self.stream.next_step != step:
+            workers = min(self.recipe.workers, os.cpu_count() or 1)
+            self.stream = Stream(self.crops, step, self.total_steps, workers, self.device.type == "cuda")
+        crops = [crop.to(self.device, non_blocking=True) for crop in self.stream.take()]
+        return self.views.finish(crops, step, rows, dtype)
 
     def check_finite(self) -> None:
         """Raise UserError if any step so far had a loss that is not finite, naming the first."""
@@ -185,6 +205,17 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def _crops(images: FileImages, batches: Batches, views: Views, recipe: Recipe) -> StepCrops:
+    """What worker processes cut from: the files, or a cache of them that the first process builds."""
+    if recipe.images == "decode":
+        return StepCrops(images.paths, batches, views)
+    place, root = Path(os.environ.get("REPRE_LITE_CACHE", "data/cache")), Path(os.path.commonpath(images.paths))
+    if distributed.is_main():
+        build_cache(images.paths, root, place, recipe.workers)
+    distributed.barrier()
+    return StepCrops(build_cache(images.paths, root, place, recipe.workers, quiet=True), batches, views)
 
 
 def steps(training: Training) -> Iterator[tuple[Losses, list[Tensor]]]:
