@@ -32,14 +32,15 @@ function colourMap(table, low, high) {
 /** "block {block}" -> "block 3"; the wording of every sentence comes with the data, so Python says the same. */
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-/** Arrays packed by viewer.py become {shape, values}; everything else stays. */
+/** Arrays packed by viewer.py become {shape, values}, numbers on a scale from low to high again; everything else stays. */
 function unpack(data) {
   if (Array.isArray(data)) return data.map(unpack);
   if (data === null || typeof data !== "object") return data;
   if (!("dtype" in data)) return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, unpack(value)]));
   const bytes = Uint8Array.from(atob(data.data), (letter) => letter.charCodeAt(0));
   const type = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array }[data.dtype];
-  return { shape: data.shape, values: new type(bytes.buffer) };
+  const { shape, low, high } = data, values = new type(bytes.buffer);
+  return { shape, values: low === undefined ? values : Float32Array.from(values, (q) => low + ((high - low) * q) / 65535) };
 }
 
 function make(tag, properties = {}, ...children) {
@@ -117,15 +118,15 @@ class Canvas {
     this.node.ariaLabel = text;
   }
 
-  /** Draw `colour(i)` -> [red, green, blue] for each of h x w places over the whole canvas, `opacity` 0 to 1. */
-  fill(h, w, colour, opacity = 1) {
+  /** Draw `colour(i)` -> [red, green, blue] for each of h x w places over the whole canvas, or over the rectangle `frame`
+   *  (top, left, height, width in shares of it). */
+  fill(h, w, colour, [top, left, height, width] = [0, 0, 1, 1]) {
     const small = make("canvas", { height: h, width: w }), context = small.getContext("2d");
     const image = context.createImageData(w, h);
     for (let i = 0; i < h * w; i++) image.data.set([...colour(i), 255], 4 * i);
     context.putImageData(image, 0, 0);
-    this.context.globalAlpha = opacity;
-    this.context.drawImage(small, 0, 0, this.node.width, this.node.height);
-    this.context.globalAlpha = 1;
+    const { width: across, height: down } = this.node;
+    this.context.drawImage(small, left * across, top * down, width * across, height * down);
   }
 
   /** A picture, {shape: [H, W, 3], values: uint8}; `start` is where it begins in the values of a stack of pictures. */
@@ -135,13 +136,20 @@ class Canvas {
   }
 
   /** A map of h x w values in colours from `low` to `high`, with its colour bar; where the bar ends, colours stay. */
-  map(values, h, w, table, low, high, opacity = 1) {
+  map(values, h, w, table, low, high, frame) {
     const colour = colourMap(table, low, high);
-    this.fill(h, w, (i) => colour(values[i]), opacity);
+    this.fill(h, w, (i) => colour(values[i]), frame);
     const bar = Array.from({ length: 17 }, (_, i) => `rgb(${colour(low + ((high - low) * i) / 16).map(Math.round)})`);
     const strip = make("i");
     strip.style.background = `linear-gradient(to right, ${bar})`;
     this.legend.replaceChildren(short(low), strip, short(high));
+  }
+
+  /** Darken each of h x w places that is not `kept`. */
+  dim(kept, h, w) {
+    this.context.fillStyle = "rgb(0 0 0 / 72%)";
+    const [down, across] = [this.node.height / h, this.node.width / w];
+    kept.forEach((keep, i) => keep || this.context.fillRect((i % w) * across, Math.floor(i / w) * down, across, down));
   }
 
   /** Outline the rectangle top, left, height, width, in shares of the canvas. */
@@ -156,9 +164,9 @@ class Canvas {
     context.setLineDash([]);
   }
 
-  /** Choose one of rows x columns places by hovering, touching or the arrow keys; a click holds it or lets go.
-   *  `chosen(row, column)` is told; `place()` says where the keys start from. */
-  point(rows, columns, place, chosen) {
+  /** Choose one of rows x columns places by hovering, touching or the arrow keys; a click holds it or lets go. Without
+   *  `hover` only a click and the keys choose. `chosen(row, column)` is told; `place()` is where the keys start from. */
+  point(rows, columns, place, chosen, hover = true) {
     const { node, ui } = this;
     const within = (value, count) => Math.min(count - 1, Math.max(0, value));
     const to = (row, column) => {
@@ -173,9 +181,10 @@ class Canvas {
       );
     };
     node.tabIndex = 0;
-    node.onpointermove = (event) => ui.held || at(event);
+    if (hover) node.onpointermove = (event) => ui.held || at(event);
     node.onclick = (event) => {
       at(event);
+      if (!hover) return;
       ui.held = !ui.held;
       ui.canvases.classList.toggle("held", ui.held);
     };
@@ -190,9 +199,49 @@ class Canvas {
   }
 }
 
-const short = (value) => String(Number(value.toPrecision(2)));
+const short = (value) => String(Number(value.toPrecision(3)));
 
 // ------------------------------------------------------------------------------------------------------- the kinds of view
+
+/** Which of the 2^K or 3^K precomputed pictures a choice for each tap stands for, its error, its sentence. */
+kinds.mixer = (ui, { names, choices, other, view, pictures, range, sentences }) => {
+  names.forEach((name, i) => ui.choice(`tap${i}`, name, choices.map((choice) => [choice, choice])));
+  const [h, w] = view.shape, size = view.values.length;
+  ui.canvas("view", h, w).picture(view);
+  const drawn = ui.canvas("redrawn", h, w), error = ui.canvas("error", h, w);
+  if (other) ui.canvas(other, h, w).picture(pictures, pictures.values.length - size);
+  return (state) => {
+    const index = names.reduce((sum, _, i) => sum * choices.length + choices.indexOf(state[`tap${i}`]), 0);
+    drawn.picture(pictures, index * size);
+    error.map(difference(view.values, 0, pictures.values, index * size, size), h, w, "cividis", 0, range);
+    for (const canvas of [drawn, error]) canvas.label(`${canvas.caption.textContent}: ${sentences[index]}`);
+    return sentences[index];
+  };
+};
+
+/** One rung of one picture between its view and its error; `pictures` are S x R x H x W x 3. */
+kinds.ladder = (ui, { names, views, pictures, range, sentences }) => {
+  const [shown, h, w] = views.shape, size = h * w * 3;
+  ui.range("rung", "rung, deep to shallow", 0, names.length - 1, 1, (rung) => names[rung]);
+  ui.range("picture", "picture", 0, shown - 1);
+  const [view, drawn, error] = ["view", "redrawn", "error"].map((caption) => ui.canvas(caption, h, w));
+  return ({ picture, rung }) => {
+    const start = (picture * names.length + rung) * size, sentence = sentences[picture][rung];
+    view.picture(views, picture * size);
+    drawn.picture(pictures, start);
+    error.map(difference(views.values, picture * size, pictures.values, start, size), h, w, "cividis", 0, range);
+    for (const canvas of [drawn, error]) canvas.label(`${canvas.caption.textContent}: ${sentence}`);
+    return sentence;
+  };
+};
+
+/** Mean absolute difference over the three colours of two pictures of `size` bytes, in [0, 1]. */
+function difference(one, start, other, from, size) {
+  return Float32Array.from({ length: size / 3 }, (_, i) => {
+    const [a, b] = [start + 3 * i, from + 3 * i];
+    return (Math.abs(one[a] - other[b]) + Math.abs(one[a + 1] - other[b + 1]) + Math.abs(one[a + 2] - other[b + 2])) / 765;
+  });
+}
 
 
 // ---------------------------------------------------------------------------------------------------------- the two doors
@@ -200,7 +249,7 @@ const short = (value) => String(Number(value.toPrecision(2)));
 // Ink and paper come together, so that text is legible whatever lies around: JupyterLab's, else the system's colours.
 const STYLE = `
 .repre-lite { --ink: var(--jp-content-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas);
-  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas)); --mark: var(--jp-brand-color1, Highlight);
+  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas)); --mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9));
   color-scheme: light dark; color: var(--ink); background: var(--paper); font: 14px/1.4 system-ui, sans-serif;
   padding: 8px; max-width: 960px; box-sizing: border-box; }
 .repre-lite * { box-sizing: border-box; }

@@ -4,7 +4,7 @@ To add a kind of view NAME:
 1. in viewer.js, `kinds.NAME = (ui, data) => { ...; return (state) => sentence; }`: add controls (`ui.range`, `ui.choice`,
    `ui.toggle`, each bound to a key of the state) and canvases (`ui.canvas`) once, return what redraws them;
 2. in Python, put everything it shows into `data`: plain JSON values and arrays packed by `pack` or `pack_picture`
-   (they arrive as {shape, values}); nothing is computed by a network afterwards;
+   (or `pack_scale`; they arrive as {shape, values}); nothing is computed by a network afterwards;
 3. keep the wording in Python: give templates ("Block {block}: ...") in `data`, which JS completes with `fill`, or whole
    sentences; `describe(**state)` must say the same, so the state's keys are the names of `describe`'s arguments;
 4. offer `widget()` as `viewer(NAME, data, state, self.describe)` and `to_html()` as `to_html(NAME, data, state, title)`.
@@ -34,6 +34,20 @@ def pack(array: np.ndarray) -> dict[str, Any]:
 def pack_picture(picture: np.ndarray) -> dict[str, Any]:
     """Pictures (..., H, W, 3) in [0, 1], clipped, as packed uint8."""
     return pack((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
+
+
+def pack_scale(values: np.ndarray, low: float, high: float) -> dict[str, Any]:
+    """Numbers in 65,536 steps from `low` to `high`; they arrive in the browser as `on_scale` gives them."""
+    return pack(_steps(values, low, high)) | {"low": low, "high": high}
+
+
+def on_scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The same numbers rounded to those steps, float32: what Python must say of what the browser shows."""
+    return (low + (high - low) * _steps(values, low, high) / 65535).astype(np.float32)
+
+
+def _steps(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 65535).round().astype(np.uint16)
 
 
 def source() -> str:
