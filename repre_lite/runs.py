@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data.sources import Pictures, load_source
 from .decoder import ReconstructionDecoder
 from .encoder import TappedEncoder
 from .recipes import Recipe, from_dict
@@ -19,6 +20,7 @@ from .runtime.errors import UserError
 
 RECIPE, METRICS, CHECKPOINT = "recipe.json", "metrics.jsonl", "checkpoint.pt"
 ENCODER, DECODER, SUMMARY = "encoder.safetensors", "decoder.safetensors", "summary.json"
+SNAPSHOTS = "snapshots"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,30 @@ class Run:
     @property
     def std(self) -> tuple[float, ...]:
         return tuple(self.model.std.flatten().tolist())
+
+    @property
+    def snapshots(self) -> tuple[int, ...]:
+        """The steps `at` can go back to: 0, the untrained model, and those the run was asked to keep."""
+        kept = (self.folder / SNAPSHOTS).glob(f"step-*/{ENCODER}")
+        return (0, *sorted(int(path.parent.name.removeprefix("step-")) for path in kept))
+
+    def at(self, step: int) -> RePre:
+        """The model after `step` steps, one of `snapshots`: its evaluated encoder and its decoder; heads untrained."""
+        model = RePre.from_recipe(self.recipe, self.mean, self.std).eval()
+        if step == 0:
+            return model
+        folder = self.folder / SNAPSHOTS / f"step-{step:07d}"
+        model.framework.evaluated.backbone.load_state_dict(files.load_tensors(folder / ENCODER)[0])
+        if model.decoder is not None:
+            model.decoder.load_state_dict(files.load_tensors(folder / DECODER)[0])
+        return model
+
+    def pictures(self, most: int = 2000) -> Pictures:
+        """The run's own pictures: those of val/, which training has not seen; without val/ up to `most` training ones."""
+        held = self.recipe
+        count = min(most, held.train_images or most)
+        source = load_source(held.scale, held.data, held.image_size, count, held.seed, held.skip_unreadable)
+        return source.val or source.train
 
     @torch.no_grad()
     def reconstruct(self, view: Tensor) -> Tensor:
