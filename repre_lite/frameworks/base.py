@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -117,6 +118,12 @@ def over_chance(loss: Tensor, chance: float) -> dict[str, Tensor]:
     """The gauge `loss_over_chance`: the loss as a share of what knowing nothing gives (ln of the number of choices), so 1
     where nothing is learned yet or everything has collapsed."""
     return {"loss_over_chance": loss.detach() / chance}
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager:
+    """Inside, what is computed from `x` keeps its type: losses. The meta device, where steps are counted, has no autocast."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def at_least_fp32(x: Tensor) -> Tensor:

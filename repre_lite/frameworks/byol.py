@@ -15,7 +15,7 @@ from torch import Tensor
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import negative_cosine
-from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, target_of
+from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, no_autocast, target_of
 
 
 class BYOL(Framework):
@@ -35,7 +35,7 @@ class BYOL(Framework):
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.no_grad():
             t1, t2 = (self.target_projector(f.pooled) for f in encode_views(self.target_encoder, views))
-        with torch.autocast(z1.device.type, enabled=False):
+        with no_autocast(z1):
             loss = self.squared_distance(p1, t2) + self.squared_distance(p2, t1)  # in [0, 8]
         return Contrast(loss, z1.detach(), {})
 

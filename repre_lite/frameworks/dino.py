@@ -17,7 +17,17 @@ from ..heads import PrototypeHead
 from ..losses import dino_cross_entropy
 from ..runtime.distributed import all_mean
 from ..runtime.errors import UserError
-from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, over_chance, target_of
+from .base import (
+    Contrast,
+    Framework,
+    at_least_fp32,
+    cosine_to_one,
+    encode_views,
+    follow,
+    no_autocast,
+    over_chance,
+    target_of,
+)
 
 GLOBAL = 2  # the first two views are the global crops, the only ones the teacher sees
 
@@ -78,7 +88,7 @@ class DINO(Framework):
         student = [self.head(f.pooled) for f in features]  # (B, prototypes) each
         with torch.no_grad():
             teacher = [self.target_head(f.pooled) for f in encode_views(self.target_encoder, views[:GLOBAL])]
-        with torch.autocast(student[0].device.type, enabled=False):
+        with no_autocast(student[0]):
             s, t = at_least_fp32(torch.stack(student)), at_least_fp32(torch.stack(teacher))  # (views, B, prototypes)
             loss = dino_cross_entropy(s, t, self.centre, self.student_temperature, self.teacher_temperature)
             self.seen = t.mean((0, 1))[None]  # (1, prototypes)

@@ -23,6 +23,7 @@ from .base import (
     cosine_to_one,
     encode_views,
     follow,
+    no_autocast,
     over_chance,
     target_of,
 )
@@ -57,7 +58,7 @@ class MoBY(Framework):
         q1, q2 = self.predictor(z1), self.predictor(z2)  # queries
         with torch.no_grad():
             keys = [self.target_projector(f.pooled) for f in encode_views(self.target_encoder, views)]
-        with torch.autocast(z1.device.type, enabled=False):
+        with no_autocast(z1):
             k1, k2 = (F.normalize(at_least_fp32(k), dim=1) for k in keys)
             loss = self.contrast_one_way(q1, k2, self.queue2) + self.contrast_one_way(q2, k1, self.queue1)
         self.fresh = gather(k1), gather(k2)

@@ -24,6 +24,7 @@ from .base import (
     cosine_to_one,
     encode_views,
     follow,
+    no_autocast,
     over_chance,
     target_of,
 )
@@ -64,7 +65,7 @@ class MoCoV2(Framework):
         answering = views if self.symmetric else views[1:]
         with torch.no_grad():
             k = [self.target_projector(f.pooled) for f in encode_views(self.target_encoder, answering)]
-        with torch.autocast(q[0].device.type, enabled=False):
+        with no_autocast(q[0]):
             k = [F.normalize(at_least_fp32(key), dim=1) for key in k]  # (B, D): of view 2, or of both
             queue, temperature = self.queue.keys, self.temperature
             pairs = zip(q, reversed(k), strict=True)

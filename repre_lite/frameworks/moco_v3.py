@@ -16,7 +16,17 @@ from ..encoder import Features, TappedEncoder, fix_sincos_positions, freeze_patc
 from ..heads import mlp
 from ..losses import info_nce
 from ..runtime.distributed import gather, rank, world_size
-from .base import Contrast, Framework, at_least_fp32, cosine_to_one, encode_views, follow, over_chance, target_of
+from .base import (
+    Contrast,
+    Framework,
+    at_least_fp32,
+    cosine_to_one,
+    encode_views,
+    follow,
+    no_autocast,
+    over_chance,
+    target_of,
+)
 
 
 class MoCoV3(Framework):
@@ -53,7 +63,7 @@ class MoCoV3(Framework):
 
     def contrast_one_way(self, q: Tensor, k: Tensor) -> Tensor:
         """Equation 1 between queries of one view and all processes' keys of the other, times 2 T as published."""
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q):
             q, k = at_least_fp32(q), gather(at_least_fp32(k))  # (B, D), (world*B, D)
             return 2 * self.temperature * info_nce(q, k, self.temperature, offset=rank() * len(q))
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import nt_xent
 from ..runtime.distributed import gather_with_gradient, rank
-from .base import Contrast, Framework, at_least_fp32, over_chance
+from .base import Contrast, Framework, at_least_fp32, no_autocast, over_chance
 
 
 class SimCLR(Framework):
@@ -38,7 +37,7 @@ class SimCLR(Framework):
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
         z1, z2 = (self.projector(f.pooled) for f in features)  # (B, D) each
-        with torch.autocast(z1.device.type, enabled=False):
+        with no_autocast(z1):
             z1, z2 = at_least_fp32(z1), at_least_fp32(z2)
             all1, all2 = (
                 gather_with_gradient(z1),

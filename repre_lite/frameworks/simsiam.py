@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import negative_cosine
-from .base import Contrast, Framework, at_least_fp32
+from .base import Contrast, Framework, at_least_fp32, no_autocast
 
 
 class SimSiam(Framework):
@@ -33,7 +32,7 @@ class SimSiam(Framework):
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
         z1, z2 = (self.projector(f.pooled) for f in features)  # (B, D) each
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        with torch.autocast(z1.device.type, enabled=False):
+        with no_autocast(z1):
             p1, p2, z1, z2 = (at_least_fp32(x) for x in (p1, p2, z1, z2))
             loss = (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2  # in [-1, 1]
         return Contrast(loss, z1.detach(), {})
