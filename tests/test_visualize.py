@@ -19,7 +19,6 @@ from repre_lite.runs import Run
 from repre_lite.visualize.balance import Balance, curves
 from repre_lite.visualize.levels import Levels
 from repre_lite.visualize.memory import Memory
-from repre_lite.visualize.mixer import TapMixer
 from repre_lite.visualize.panel import panel, png
 from repre_lite.visualize.reconstruction import Reconstructions
 from repre_lite.visualize.similarity import Similarity
@@ -62,12 +61,6 @@ def views():
 @pytest.fixture(scope="module")
 def levels(run, views):
     return Levels.compute(run.encoder, views, run.model.normalise(views))
-
-
-@pytest.fixture(scope="module")
-def mixer(run, views):
-    taps = run.encoder(run.model.normalise(views)).taps
-    return TapMixer.compute(run.decoder, taps, views[0], [f"tap <{i}>" for i in run.encoder.tap_indices])
 
 
 def is_drawn(figure):
@@ -150,47 +143,6 @@ def test_a_linear_readout_explains_linear_features_and_not_noise():
     mixing = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     assert _readout(torch.einsum("cd,bdhw->bchw", mixing, smooth), pictures) > 0.95
     assert _readout(torch.randn(40, 6, 4, 4, generator=torch.Generator().manual_seed(2)), pictures) < 0.05
-
-
-# -- tap mixer
-
-
-def test_all_taps_on_is_the_plain_reconstruction(run, mixer, views):
-    on = (True,) * len(run.encoder.tap_indices)
-    plain = run.reconstruct(views[:1])[0]
-    assert np.allclose(mixer.pictures[on], plain.clamp(0, 1).permute(1, 2, 0).numpy(), atol=1e-5)
-    assert mixer.l1[on] == pytest.approx((plain - views[0]).abs().mean().item(), abs=1e-5)
-    assert len(mixer.pictures) == len(mixer.l1) == 2 ** len(on)
-    assert len({picture.tobytes() for picture in mixer.pictures.values()}) == 2 ** len(on)  # every tap matters
-
-
-def test_a_tap_that_is_off_no_longer_matters(run, views):
-    first = list(run.encoder(run.model.normalise(views)).taps)
-    shuffled = [first[0].roll(1, 0).flip(-1), *first[1:]]  # another first tap with the same mean
-    one, other = (TapMixer.compute(run.decoder, taps, views[0]) for taps in (first, shuffled))
-    for on, picture in one.pictures.items():
-        assert np.allclose(picture, other.pictures[on], atol=1e-5) == (not on[0])
-
-
-def test_mixer_figure_and_sentence(mixer):
-    figure = mixer.figure()
-    titles = " ".join(axis.get_title() for axis in figure.axes)
-    assert all(f"only {name}" in titles and f"no {name}" in titles for name in mixer.names)
-    assert is_drawn(figure)
-    for on, error in mixer.l1.items():
-        sentence = mixer.describe(on)
-        assert [name in sentence for name in mixer.names] == list(on)
-        assert f"{error:.3f}" in sentence and (any(on) or "no tap" in sentence)
-    assert mixer.describe() == mixer.describe((True,) * len(mixer.names))
-
-
-def test_mixer_widget(mixer):
-    box = mixer.widget()
-    assert [control.description for control in box.controls.values()] == list(mixer.names)
-    move_all(box, lambda values: mixer.describe(tuple(values.values())))
-    for control in box.controls.values():
-        control.value = False
-    assert "no tap, only means" in box.sentence.value
 
 
 # -- balance

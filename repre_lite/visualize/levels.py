@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..encoder import TappedEncoder, encode
 from .panel import panel, strip
+from .readout import Readout
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Levels:
         depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
         maps, scores = [], []
         for tap in encode(encoder.backbone, normalised, tuple(range(depth))).taps:
-            maps.append(_colours(tap[0]))
+            maps.append(colours(tap[0]))
             scores.append(_readout(tap, views))
         return cls(views[0].permute(1, 2, 0).numpy(), tuple(maps), tuple(scores), encoder.tap_indices)
 
@@ -81,7 +83,7 @@ class Levels:
         return panel(draw, block=widgets.IntSlider(0, 0, len(self.maps) - 1, description="block"))
 
 
-def _colours(tap: Tensor) -> np.ndarray:
+def colours(tap: Tensor) -> np.ndarray:
     """(C, h, w) -> (h, w, 3): principal components scaled to [0, 1]."""
     tokens = tap.flatten(1).T  # (h*w, C)
     tokens = tokens - tokens.mean(0)
@@ -91,17 +93,10 @@ def _colours(tap: Tensor) -> np.ndarray:
 
 
 def _readout(tap: Tensor, views: Tensor) -> float:
-    """R squared in [0, 1] of a ridge readout of each patch's pixels, on the half of the pictures it was not fitted on."""
-    grid, patch = tap.shape[-1], views.shape[-1] // tap.shape[-1]
-    x = tap.permute(0, 2, 3, 1).double()  # (B, h, w, C)
-    y = views.double().unflatten(3, (grid, patch)).unflatten(2, (grid, patch))  # (B, 3, h, P, w, P)
-    y = y.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, h, w, 3*P*P)
-    half = len(x) // 2
-    x_fit, y_fit, x_new, y_new = (t.flatten(0, 2) for t in (x[:half], y[:half], x[half:], y[half:]))
-    mean_x, mean_y = x_fit.mean(0), y_fit.mean(0)
-    centred = x_fit - mean_x
-    covariance = centred.T @ centred
-    ridge = 1e-2 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
-    weights = torch.linalg.solve(covariance + ridge, centred.T @ (y_fit - mean_y))
-    rest = (y_new - mean_y - (x_new - mean_x) @ weights).square().sum()
-    return float((1 - rest / (y_new - y_new.mean(0)).square().sum()).clamp(0, 1))
+    """R squared in [0, 1] of a linear readout of each patch's pixels, on the half of the pictures it was not fitted on."""
+    half = len(tap) // 2
+    drawn = Readout.fit(tap[:half], views[:half]).draw(tap[half:])  # (B/2, 3, H, W)
+    patch = views.shape[-1] // tap.shape[-1]
+    truth = F.pixel_unshuffle(views[half:], patch)  # (B/2, 3*P*P, h, w)
+    spread = (truth - truth.mean((0, 2, 3), keepdim=True)).square().sum()
+    return float((1 - (drawn - views[half:]).square().sum() / spread).clamp(0, 1))

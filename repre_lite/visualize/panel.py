@@ -8,6 +8,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def png(figure: Any, dpi: int = 100) -> bytes:
     """A matplotlib figure as PNG bytes; the figure is closed."""
@@ -52,3 +54,16 @@ def strip(axis: Any, picture: Any, title: str = "", **options: Any) -> Any:
     axis.set_yticks([])
     axis.set_title(title, fontsize=9)
     return shown
+
+
+def shrink(limit: int, *stacks: np.ndarray) -> list[np.ndarray]:
+    """Pictures (..., H, W, 3) with sides halved until, at a byte a value, all of them take `limit` bytes or less."""
+    made = list(stacks)
+    while sum(stack.size for stack in made) > limit and all(
+        side % 2 == 0 for stack in made for side in stack.shape[-3:-1]
+    ):
+        made = [
+            stack.reshape(*stack.shape[:-3], stack.shape[-3] // 2, 2, stack.shape[-2] // 2, 2, 3).mean((-4, -2))
+            for stack in made
+        ]
+    return made
