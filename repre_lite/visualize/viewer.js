@@ -15,15 +15,21 @@ const TABLES = {
   signed: "0530611752902a71b23f8ec06bacd19bc9e0c2ddece0ecf3f7f6f6fbe5d8fbccb4f5aa89e48066d05548ba2832930e2667001f",
 };
 
-const places = (table) => TABLES[table].match(/../g).map((pair) => parseInt(pair, 16));
+/** All 256 colours of a table, red, green and blue each 0 to 255, one after the other. */
+const colours = Object.fromEntries(Object.entries(TABLES).map(([table, digits]) => {
+  const fixed = digits.match(/../g).map((pair) => parseInt(pair, 16)), last = fixed.length / 3 - 1;
+  return [table, Uint8ClampedArray.from({ length: 768 }, (_, i) => {
+    const at = (Math.floor(i / 3) / 255) * last, below = Math.min(last - 1, Math.floor(at)), share = at - below;
+    return fixed[3 * below + (i % 3)] * (1 - share) + fixed[3 * below + 3 + (i % 3)] * share;
+  })];
+}));
 
 /** A function from a value to [red, green, blue], each 0 to 255; `low` and `high` are the ends of the map. */
 function colourMap(table, low, high) {
-  const fixed = places(table), last = fixed.length / 3 - 1;
+  const all = colours[table];
   return (value) => {
-    const at = Math.min(1, Math.max(0, (value - low) / (high - low))) * last;
-    const below = Math.min(last - 1, Math.floor(at)), share = at - below;
-    return [0, 1, 2].map((c) => fixed[3 * below + c] * (1 - share) + fixed[3 * below + 3 + c] * share);
+    const at = 3 * Math.round(255 * Math.min(1, Math.max(0, (value - low) / (high - low))));
+    return all.subarray(at, at + 3);
   };
 }
 
@@ -59,7 +65,7 @@ class Interface {
     this.controls = make("div", { className: "controls" });
     this.canvases = make("div", { className: "canvases" });
     this.sentence = make("p", { role: "status", ariaLive: "polite" });
-    el.append(make("style", { textContent: STYLE }), this.controls, this.canvases, this.sentence);
+    el.append(make("style", { textContent: STYLE }), this.controls, this.sentence, this.canvases);
   }
 
   /** A slider from `low` to `high`; `show(value)` is written behind it. */
@@ -123,7 +129,8 @@ class Canvas {
   fill(h, w, colour, [top, left, height, width] = [0, 0, 1, 1]) {
     const small = make("canvas", { height: h, width: w }), context = small.getContext("2d");
     const image = context.createImageData(w, h);
-    for (let i = 0; i < h * w; i++) image.data.set([...colour(i), 255], 4 * i);
+    image.data.fill(255);
+    for (let i = 0; i < h * w; i++) image.data.set(colour(i), 4 * i);
     context.putImageData(image, 0, 0);
     const { width: across, height: down } = this.node;
     this.context.drawImage(small, left * across, top * down, width * across, height * down);
@@ -139,15 +146,15 @@ class Canvas {
   map(values, h, w, table, low, high, frame) {
     const colour = colourMap(table, low, high);
     this.fill(h, w, (i) => colour(values[i]), frame);
-    const bar = Array.from({ length: 17 }, (_, i) => `rgb(${colour(low + ((high - low) * i) / 16).map(Math.round)})`);
+    const bar = Array.from({ length: 17 }, (_, i) => `rgb(${colour(low + ((high - low) * i) / 16)})`);
     const strip = make("i");
     strip.style.background = `linear-gradient(to right, ${bar})`;
     this.legend.replaceChildren(short(low), strip, short(high));
   }
 
-  /** Darken each of h x w places that is not `kept`. */
+  /** Veil each of h x w places that is not `kept`. */
   dim(kept, h, w) {
-    this.context.fillStyle = "rgb(0 0 0 / 72%)";
+    this.context.fillStyle = "rgb(128 128 128 / 85%)";
     const [down, across] = [this.node.height / h, this.node.width / w];
     kept.forEach((keep, i) => keep || this.context.fillRect((i % w) * across, Math.floor(i / w) * down, across, down));
   }
@@ -199,9 +206,139 @@ class Canvas {
   }
 }
 
+/** Dots above 0, 1, 2, ... */
+class Chart {
+  constructor(ui, caption) {
+    this.node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    this.node.setAttribute("viewBox", "0 0 208 150");
+    this.node.role = "img";
+    ui.canvases.append(make("figure", {}, this.node, make("figcaption", {}, caption)));
+  }
+
+  /** `columns`: the values above each place, drawn from 0 to `top`; those for which `chosen(i, j)` holds stand out. */
+  dots(columns, top, chosen, label) {
+    const x = (i) => 30 + (172 * (i + 0.5)) / columns.length, y = (value) => 128 - (116 * value) / top;
+    const dot = (value, i, j) =>
+      `<circle cx="${x(i)}" cy="${y(value)}" r="${chosen(i, j) ? 4.5 : 2.5}" class="${chosen(i, j) ? "chosen" : ""}"/>`;
+    const every = Math.ceil(columns.length / 12);
+    this.node.innerHTML =
+      `<path d="M30 8 V128 H204"/><text x="26" y="16" text-anchor="end">${short(top)}</text>` +
+      `<text x="26" y="132" text-anchor="end">0</text>` +
+      columns.map((_, i) => (i % every ? "" : `<text x="${x(i)}" y="144" text-anchor="middle">${i}</text>`)).join("") +
+      columns.map((values, i) => values.map((value, j) => dot(value, i, j)).join("")).join("");
+    this.node.ariaLabel = label;
+  }
+}
+
 const short = (value) => String(Number(value.toPrecision(3)));
 
 // ------------------------------------------------------------------------------------------------------- the kinds of view
+
+/** Attention of one head from one token to another; a Swin's is 0 between windows. */
+function weight({ weights: { shape: [, tokens, area], values }, windows }, head, from, to) {
+  if (!windows) return values[(head * tokens + from) * area + to];
+  const [window, place] = windows.map((part) => part.values);
+  return window[from] === window[to] ? values[(head * tokens + from) * area + place[to]] : 0;
+}
+
+/** For every patch of a block, the attention that `pair(patch)` -> [from, to] names: of a head, or the mean over all. */
+function attentionMap(block, head, pair) {
+  const [all] = block.weights.shape, [h, w] = block.grid;
+  const heads = typeof head === "number" ? [Math.min(head, all - 1)] : [...Array(all).keys()];
+  return Float64Array.from({ length: h * w }, (_, patch) => {
+    const [from, to] = pair(block.prefix + patch);
+    return heads.reduce((sum, one) => sum + weight(block, one, from, to), 0) / heads.length;
+  });
+}
+
+/** The patch of a block that covers the one at `row`, `column` of the grid `finest`. */
+const patchOf = ({ grid: [h, w] }, row, column, [rows, columns]) =>
+  [Math.floor((row * h) / rows), Math.floor((column * w) / columns)];
+
+/** The fewest places that hold `mass` of all weight: which, how many. */
+function heaviest(values, mass) {
+  const order = [...values.keys()].sort((a, b) => values[b] - values[a]);
+  const enough = mass * values.reduce((sum, value) => sum + value, 0) * (1 - 1e-9);
+  const mask = new Array(values.length).fill(false);
+  let kept = 0, count = 0;
+  do {
+    mask[order[count]] = true;
+    kept += values[order[count++]];
+  } while (kept < enough && count < order.length);
+  return { mask, count };
+}
+
+const percent = (share) => (100 * share).toFixed(0);
+
+/** Blocks x heads as small maps, one enlarged, and the picture with the kept share of it. */
+kinds.attention = (ui, { picture, blocks, distances, norms, rolled, drops, tops, words }) => {
+  const finest = blocks[0].grid, [h, w] = finest, [height, width] = picture.shape;
+  const most = Math.max(...blocks.map((block) => block.weights.shape[0]));
+  const heads = [...(most > 1 ? Array(most).keys() : [])].map((head) => [head, String(head)]);
+  ui.range("block", "block", 0, blocks.length - 1);
+  ui.choice("head", "head", [["mean", "mean"], ...(rolled.length ? [["rollout", "rollout"]] : []), ...heads]);
+  if (blocks[0].prefix) ui.choice("source", "from", [["class", "class token"], ["patch", "patch"]]);
+  ui.range("row", "row", 0, h - 1);
+  ui.range("column", "column", 0, w - 1);
+  ui.range("mass", "keep", 0.1, 1, 0.05, (mass) => `${percent(mass)} %`);
+  if (rolled.length) ui.choice("drop", "rollout drops", drops.map((drop) => [drop, `${percent(drop)} %`]));
+
+  const kept = ui.canvas("kept share: point at a patch", height, width);
+  const chosen = ui.canvas("attention", height, width), norm = ui.canvas("token norms", height, width);
+  const enlarged = Math.max(1, Math.round(90 / w)), gap = 8, cell = [h * enlarged + gap, w * enlarged + gap];
+  const [down, across] = [most * cell[0] - gap, blocks.length * cell[1] - gap];
+  const overview = ui.canvas("every block (across) and head (down): click one", down, across, "wide");
+  const chart = new Chart(ui, "mean distance (pixels) of each block's heads");
+  kept.point(h, w, () => [ui.state.row, ui.state.column], (row, column) => ui.set({ row, column, source: "patch" }));
+  const small = ({ block, head }) => [typeof head === "number" ? Math.min(head, blocks[block].weights.shape[0] - 1) : 0, block];
+  overview.point(most, blocks.length, () => small(ui.state), (head, block) => ui.set({ block, head: most > 1 ? head : "mean" }), false);
+
+  const weights = (index, { head, source, row, column, drop }) => {
+    const block = blocks[index], { prefix } = block, [r, c] = patchOf(block, row, column, finest);
+    const token = source === "class" && prefix ? 0 : prefix + r * block.grid[1] + c;
+    if (head !== "rollout" || !rolled.length) return attentionMap(block, head, (patch) => [token, patch]);
+    const { shape: [, tokens], values } = rolled[drops.indexOf(drop)], start = (index * tokens + token) * tokens + prefix;
+    return values.slice(start, start + tokens - prefix);
+  };
+
+  return (state) => {
+    const { block: index, head, mass, drop } = state, block = blocks[index], [rows, columns] = block.grid;
+    const map = weights(index, state), { mask, count } = heaviest(map, mass), rolls = head === "rollout" && rolled.length > 0;
+    const one = typeof head === "number", number = one ? Math.min(head, block.heads - 1) : 0;
+    const [row, column] = patchOf(block, state.row, state.column, finest);
+    const top = map.indexOf(Math.max(...map)), total = map.reduce((sum, value) => sum + value, 0);
+    const source = state.source === "class" && block.prefix ? "class" : "patch";
+    const here = [row / rows, column / columns, 1 / rows, 1 / columns];
+    const distance = one ? distances[index][number] : distances[index].reduce((sum, d) => sum + d, 0) / block.heads;
+    const facts = {
+      block: index, head: number, heads: block.heads, drop: percent(drop), row, column, h: rows, w: columns,
+      mass: percent(mass), count, patches: rows * columns, share: percent(map[top] / Math.max(total, 1e-12)),
+      top_row: Math.floor(top / columns), top_column: top % columns, distance: distance.toFixed(1),
+    };
+    const who = fill(words[rolls ? "rollout" : one ? "head" : "mean"], facts);
+    const sentence = `${who}, ${fill(words[source], facts)}: ${fill(words.kept, facts)}${rolls ? "" : fill(words.far, facts)}.`;
+
+    kept.picture(picture);
+    kept.dim(mask, rows, columns);
+    chosen.map(map, rows, columns, "cividis", 0, rolls ? tops.rollout : tops.attention);
+    norm.map(norms[index].values, rows, columns, "viridis", 0, tops.norm);
+    if (source === "patch") for (const canvas of [kept, chosen, norm]) canvas.outline(here);
+    overview.context.clearRect(0, 0, overview.node.width, overview.node.height);
+    const frame = (i, k) => 
+      [(k * cell[0]) / down, (i * cell[1]) / across, (cell[0] - gap) / down, (cell[1] - gap) / across];
+    blocks.forEach((each, i) => {
+      for (let k = 0; k < each.weights.shape[0]; k++)
+        overview.map(weights(i, { ...state, head: k }), ...each.grid, "cividis", 0, tops.attention, frame(i, k));
+    });
+    const marked = one ? [number] : [...Array(block.weights.shape[0]).keys()];
+    for (const k of marked) overview.outline(frame(index, k));
+    chart.dots(distances, Math.max(...distances.flat()), (i, j) => i === index && (!one || j === number),
+      `mean attention distance, block ${index}: ${distances[index].map((d) => d.toFixed(1)).join(", ")} pixels`);
+    for (const canvas of [kept, chosen]) canvas.label(`${canvas.caption.textContent}: ${sentence}`);
+    norm.label(`token norms after block ${index}`);
+    return sentence;
+  };
+};
 
 /** Which of the 2^K or 3^K precomputed pictures a choice for each tap stands for, its error, its sentence. */
 kinds.mixer = (ui, { names, choices, other, view, pictures, range, sentences }) => {
@@ -269,9 +406,13 @@ const STYLE = `
 .repre-lite :focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
 .repre-lite figcaption { font-size: 13px; margin-top: 3px; display: flex; flex-wrap: wrap; gap: 0 8px;
   justify-content: space-between; }
+.repre-lite svg { width: 100%; font-size: 11px; fill: var(--ink); display: block; }
+.repre-lite svg path { fill: none; stroke: var(--line); }
+.repre-lite svg circle { opacity: 0.5; }
+.repre-lite svg .chosen { fill: var(--mark); opacity: 1; }
 .repre-lite .legend { display: inline-flex; gap: 4px; align-items: center; font-variant-numeric: tabular-nums; }
 .repre-lite .legend i { display: inline-block; width: 56px; height: 9px; border: 1px solid var(--line); }
-.repre-lite p { margin: 8px 0 0; min-height: 2.8em; }
+.repre-lite p { margin: 0 0 8px; }
 `;
 
 /** Build a view inside `el`. `changed(state)` is told when the reader changes it; returns a function that shows a state. */
@@ -284,6 +425,7 @@ function mount(el, kind, data, state, changed = () => {}) {
   const show = () => {
     for (const follow of ui.follow) follow(ui.state);
     ui.sentence.textContent = update(ui.state);
+    ui.sentence.style.minHeight = `${ui.sentence.offsetHeight}px`; // a shorter one must not move what is pointed at
   };
   ui.set = (patch) => {
     ui.state = { ...ui.state, ...patch };
