@@ -11,6 +11,12 @@ from typing import Any, NoReturn
 from .recipes import FRAMEWORKS, SCALES
 from .runtime.errors import UserError
 
+
+def _width(text: str) -> int | str:
+    """A number of channels, or a word that the recipe knows."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
 # Option -> (type, choices or None, help). Defaults live in the recipe, so that the scale can have its own.
 RECIPE_OPTIONS: dict[str, tuple[Any, Sequence[str] | None, str]] = {
     "framework": (str, tuple(FRAMEWORKS), "contrastive framework; none is reconstruction alone (default moco_v3)"),
@@ -41,7 +47,11 @@ RECIPE_OPTIONS: dict[str, tuple[Any, Sequence[str] | None, str]] = {
         "pictures above 96 pixels: read each time, or once into data/cache (default decode)",
     ),
     "workers": (int, None, "processes that read pictures (default 4)"),
-    "decoder-width": (int, None, "channels inside the decoder (default: the encoder's)"),
+    "decoder-width": (
+        _width,
+        None,
+        "light: a few per cent of a step; full: the encoder's; or channels (default light)",
+    ),
     "fusion": (str, ("conv", "transformer"), "the decoder's fusion layers (default conv)"),
     "fusion-layers": (int, None, "fusion layers a block (default 2)"),
     "taps": (int, None, "levels tapped, K (default 4; a Swin: its stages)"),
@@ -94,6 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="FILE.safetensors", help="beside it, FILE.json says name and arguments"
     )
     export.set_defaults(run="repre_lite.verbs:export")
+
+    report = verbs.add_parser("report", help="one or several runs as one HTML page, live and offline")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="run folders; those that differ only in seed are averaged")
+    report.add_argument("--out", metavar="FILE.html", help="the page (default RUN/report.html for one run)")
+    report.set_defaults(run="repre_lite.report:report")
 
     lab = verbs.add_parser("lab", help="JupyterLab on a private copy of the course")
     lab.add_argument("--reset", metavar="NN", help="take lesson NN afresh (the changed one is kept beside it)")

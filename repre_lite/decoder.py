@@ -15,6 +15,7 @@ from .runtime.errors import UserError
 
 FUSIONS = ("conv", "transformer")
 MODES = ("multi", "single")
+WIDTHS = ("light", "full")
 
 
 def conv_fusion(channels_in: int, channels: int, layers: int) -> nn.Sequential:
@@ -132,10 +133,15 @@ class ReconstructionDecoder(nn.Module):
         encoder: TappedEncoder,
         fusion: str = "conv",
         layers: int = 2,
-        width: int | None = None,
+        width: int | str | None = None,
         mode: str = "multi",
     ) -> ReconstructionDecoder:
-        """The decoder whose inputs are this encoder's taps and whose output is its input size."""
+        """The decoder whose inputs are this encoder's taps and whose output is its input size; `width` may also be
+        "light", see `light_width`, or "full", which is None."""
+        if isinstance(width, str):
+            if width not in WIDTHS:
+                raise UserError(f"--decoder-width {width}: give {', '.join(WIDTHS)} or a number of channels")
+            width = light_width(encoder) if width == "light" else None
         swin = is_hierarchical(encoder.backbone)
         window = encoder.timm_args.get("window_size", 7) if swin else None
         head_width = 32 if swin else encoder.width // encoder.backbone.blocks[0].attn.num_heads  # type: ignore[index, union-attr]
@@ -160,6 +166,15 @@ class ReconstructionDecoder(nn.Module):
     def forward(self, taps: Sequence[Tensor]) -> Tensor:
         """K taps (B, C_i, h_i, w_i), shallow to deep -> picture (B, 3, H, W)."""
         return self.draw(self.stages(taps)[-1])
+
+
+def light_width(encoder: TappedEncoder) -> int:
+    """The width at which two fusion layers cost about what the paper reports, 4 % of a step (section 4.1): a third of a
+    ViT's width, two thirds of a Swin's first stage, rounded down to a multiple of 8. Ours: the paper gives no width, and
+    at the encoder's own the branch costs 20 % and more (results/overhead.json)."""
+    channels = encoder.tap_widths[0]
+    channels = 2 * channels // 3 if is_hierarchical(encoder.backbone) else channels // 3
+    return max(8, channels // 8 * 8)
 
 
 def _heads(channels: int, head_width: int) -> int:

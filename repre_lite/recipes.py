@@ -43,7 +43,7 @@ class Recipe:
     taps: int | None  # None: 4 on a ViT, one a stage on a Swin
     fusion: str
     fusion_layers: int
-    decoder_width: int | None  # None: the encoder's own
+    decoder_width: int | str  # light: see `decoder.light_width`; full: the encoder's own; or channels
     weighting: str
     weighting_lr: float
     seed: int
@@ -115,7 +115,7 @@ COMMON: dict[str, Any] = {
     "taps": None,
     "fusion": "conv",
     "fusion_layers": 2,
-    "decoder_width": None,
+    "decoder_width": "light",
     "weighting": "uncertainty",
     "weighting_lr": 1e-2,
     "seed": 0,
@@ -169,7 +169,10 @@ def check(recipe: Recipe) -> None:
     for name, least in whole.items():
         if getattr(recipe, name) < least:
             raise UserError(f"{_flag(name)} {getattr(recipe, name)}: give a whole number, {least} or more")
-    for name in ("steps", "train_images", "checkpoint_every", "decoder_width", "patch_size"):
+    width = recipe.decoder_width
+    if width not in ("light", "full") and (isinstance(width, str) or width < 1):
+        raise UserError(f"--decoder-width {width}: give light, full or a number of channels, 1 or more")
+    for name in ("steps", "train_images", "checkpoint_every", "patch_size"):
         value = getattr(recipe, name)
         if value is not None and value < 1:
             raise UserError(f"{_flag(name)} {value}: give a whole number, 1 or more")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repre_lite.decoder import ReconstructionDecoder
+from repre_lite.decoder import ReconstructionDecoder, light_width
 from repre_lite.encoder import build_encoder
 from repre_lite.runtime.errors import UserError
 
@@ -81,3 +81,26 @@ def test_a_decoder_can_learn_a_picture():
 def test_what_cannot_be_is_one_clear_line(wrong):
     with pytest.raises(UserError):
         ReconstructionDecoder((8, 8), (4, 4), 16, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "width"),
+    [("vit_small", 224, 128), ("vit_base", 224, 256), ("vit_micro", 32, 40), ("swin_tiny", 224, 64), ("swin_micro", 32, 32)],
+)  # fmt: skip
+def test_light_width(arch, size, width):
+    with torch.device("meta"):
+        encoder = build_encoder(arch, size)
+        decoder = ReconstructionDecoder.for_encoder(encoder, width="light")
+    assert light_width(encoder) == width
+    assert {lateral.out_channels for lateral in decoder.laterals} == {width}
+
+
+def test_full_width_is_the_encoders():
+    encoder = build_encoder("vit_micro", 32)
+    shapes = [
+        {name: p.shape for name, p in ReconstructionDecoder.for_encoder(encoder, width=width).named_parameters()}
+        for width in ("full", None)
+    ]
+    assert shapes[0] == shapes[1]
+    with pytest.raises(UserError, match="light, full"):
+        ReconstructionDecoder.for_encoder(encoder, width="wide")
