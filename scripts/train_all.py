@@ -3,18 +3,21 @@
 python scripts/train_all.py --out results/frameworks.json [--steps 100] [--scales scenes cifar10] [--data FOLDER]
 
 For each cell: the losses, the collapse gauges, and k-NN beside the same encoder untrained. Cells already in the file
-are skipped, so a stopped run goes on. On two CPU cores about an hour.
+are skipped, so a stopped run goes on. Swins take half the batch, being three times as slow. On one CPU core about an hour
+and a half.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 
 import repre_lite as rl
@@ -28,6 +31,7 @@ from repre_lite.runtime.files import write_json
 from repre_lite.training.loop import Training, steps
 
 ARCHS, BRANCHES = ("vit_micro", "swin_micro"), ("none", "single", "multi")
+BATCH = {"vit_micro": 64, "swin_micro": 32}
 TRAIN, VAL = 4_000, 1_000  # pictures of the k-NN
 
 
@@ -73,16 +77,31 @@ def main() -> None:
     parser.add_argument("--lr", type=float)
     options = parser.parse_args()
     table: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"cells": {}}
-    table |= {"hardware": describe_device(pick_device("auto")), "torch": torch.__version__, "steps": options.steps}
-    for scale in options.scales:
+    table |= {
+        "date": datetime.date.today().isoformat(),
+        "hardware": describe_device(pick_device("auto")),
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        "steps": options.steps,
+        "batch_size": BATCH,
+        "seed": 0,
+        "knn_pictures": [TRAIN, VAL],
+    }
+    for arch, scale in itertools.product(options.archs, options.scales):
         data = str(Path(options.data) / scale) if options.data and scale != "scenes" else None
         source = load_source(scale, data, 32, 10_000)
-        for name, arch, branch in itertools.product(options.frameworks, options.archs, options.branches):
+        for name, branch in itertools.product(options.frameworks, options.branches):
             key = f"{scale} {name} {arch} {branch}"
             if key in table["cells"]:
                 continue
             recipe = rl.recipe(
-                scale, name, size="small", arch=arch, reconstruction=branch, steps=options.steps, lr=options.lr
+                scale,
+                name,
+                size="small",
+                arch=arch,
+                reconstruction=branch,
+                steps=options.steps,
+                batch_size=BATCH.get(arch),
+                lr=options.lr,
             )
             table["cells"][key] = cell(recipe, source)
             write_json(options.out, table)
