@@ -110,7 +110,13 @@ def load_run(folder: str | Path) -> Run:
         raise UserError(f"{folder}: no {CHECKPOINT} yet; let the run reach its first checkpoint")
     recipe = from_dict(resolved)
     model = RePre.from_recipe(recipe, resolved["mean"], resolved["std"])
-    model.load_state_dict(files.load_checkpoint(checkpoint)["model"])
+    state = files.load_checkpoint(checkpoint)
+    try:
+        model.load_state_dict(state["model"])
+    except (KeyError, IndexError, TypeError, RuntimeError):  # whatever a foreign file holds
+        raise UserError(
+            f"{checkpoint}: not a checkpoint of this run; give a run folder whose files belong together"
+        ) from None
     metrics = files.read_jsonl(folder / METRICS) if (folder / METRICS).exists() else []
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
     return Run(folder, recipe, model.float().eval(), metrics, summary)

@@ -98,8 +98,8 @@ def score(
     std: Any,
 ) -> dict[str, float]:
     """Accuracies in [0, 1] of an encoder and of its untrained self; empty, with a line, without labelled pictures."""
-    train_set, val_set = pictures.train, pictures.val
-    if val_set is None or train_set.labels is None or val_set.labels is None:
+    train_set, val_set = pictures.labelled, pictures.val
+    if train_set is None or val_set is None or train_set.labels is None or val_set.labels is None:
         print("no labelled val/ pictures, so k-NN and linear probe are skipped")
         return {}
     results = {}

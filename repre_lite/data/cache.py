@@ -1,32 +1,37 @@
-"""A memory-mapped cache of decoded pictures: shorter side 256, uint8, one file, built once, resumable."""
+"""A memory-mapped cache of decoded pictures: shorter side 256, uint8, one file, built once in parallel, resumable."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from ..runtime import files
 from ..runtime.errors import UserError
-from .reading import read_picture
+from ..runtime.files import TEMPORARY
+from .reading import read_picture, unreadable
+from .workers import items
 
 SHORTER_SIDE = 256
-CHUNK = 64  # pictures written and marked as done together
-PIXELS, SIZES, DONE = "pixels.u8", "sizes.npy", "done.txt"
+CHUNK = 64  # pictures that are written and marked as done together
+PIXELS, SIZES, DONE = "pixels.u8", "sizes.npy", "done.u8"
 
 
 @dataclass(frozen=True)
 class PictureCache:
-    """`sizes` int64 (n, 2): height and width of each picture; `starts` (n,): its first byte in the file `pixels`."""
+    """`sizes` int64 (n, 2): height and width of each picture; `starts` (n + 1,): where each begins in the file `pixels`,
+    and where the last one ends."""
 
     pixels: Path
     sizes: np.ndarray
@@ -35,127 +40,179 @@ class PictureCache:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def open(self) -> np.memmap:
-        """The bytes; every process maps the file for itself."""
-        return np.memmap(self.pixels, dtype=np.uint8, mode="r")
+    def open(self) -> Tensor:
+        """All bytes, mapped, and read when they are looked at; every process opens the file for itself."""
+        return torch.from_file(str(self.pixels), shared=False, size=int(self.starts[-1]), dtype=torch.uint8)
 
-    def picture(self, pixels: np.ndarray, index: int) -> np.ndarray:
+    def picture(self, pixels: Tensor, index: int) -> Tensor:
         """Picture `index` as uint8 (H, W, 3), a view into `pixels`."""
-        height, width = self.sizes[index]
-        start = self.starts[index]
-        return pixels[start : start + height * width * 3].reshape(height, width, 3)
+        height, width = self.sizes[index].tolist()
+        return pixels[int(self.starts[index]) : int(self.starts[index + 1])].view(height, width, 3)
 
 
-def scaled_size(width: int, height: int) -> tuple[int, int]:
-    """(height, width) after the shorter side is brought down to 256; smaller pictures stay."""
-    scale = min(1.0, SHORTER_SIDE / min(width, height))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def fingerprint(paths: Sequence[Path], root: Path) -> str:
-    """Changes when a file is added, removed, renamed, rewritten, or the cache's form changes."""
-    digest = hashlib.sha256(f"v1/{SHORTER_SIDE}".encode())
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path.relative_to(root)}/{status.st_size}/{status.st_mtime_ns}\n".encode())
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Changes when a file is added, removed, renamed or rewritten, not when the whole folder moves."""
+    digest = hashlib.sha256(f"1/{SHORTER_SIDE}".encode())
+    beginning = len(os.path.commonpath(paths))
+    for path in map(os.fspath, paths):
+        status = os.stat(path)
+        digest.update(os.fsencode(f"{path[beginning:]}/{status.st_size}/{status.st_mtime_ns}\n"))
     return digest.hexdigest()[:16]
 
 
-def build_cache(paths: Sequence[Path], root: Path, place: Path, workers: int, quiet: bool = False) -> PictureCache:
-    """Decode `paths` (below `root`) once into a folder below `place` named after their fingerprint, in parallel.
+def cached(paths: Sequence[Path], workers: int) -> PictureCache:
+    """The cache of `paths` below $REPRE_LITE_CACHE or data/cache, built where it is not there yet.
 
-    Says beforehand what it takes. A build that was killed goes on where it was and ends in the same bytes. Raises
-    UserError for an unreadable picture, or where the disk cannot hold it.
+    Of several processes the first of each machine builds, and the others wait for it.
     """
-    folder = place / fingerprint(paths, root)
-    sizes = _sizes(paths, folder, workers)
-    bytes_each = sizes[:, 0] * sizes[:, 1] * 3
-    starts = np.concatenate([[0], bytes_each.cumsum()[:-1]])
-    total = int(bytes_each.sum())
-    cache = PictureCache(folder / PIXELS, sizes, starts)
-    chunks = [range(first, min(first + CHUNK, len(paths))) for first in range(0, len(paths), CHUNK)]
-    done = _done(folder)
-    todo = [number for number in range(len(chunks)) if number not in done]
-    if not todo:
-        return cache
-    held = cache.pixels.stat().st_blocks * 512 if cache.pixels.exists() and hasattr(os.stat_result, "st_blocks") else 0
-    free = shutil.disk_usage(folder).free + held
-    if total > free:
-        raise UserError(
-            f"{folder}: the cache takes {total / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room, or use --images decode"
-        )
-    if not quiet:
-        print(f"caching {len(paths)} pictures, {total / 1e9:.2f} GB, into {folder}", flush=True)
-    with open(cache.pixels, "ab"):
-        pass
-    os.truncate(cache.pixels, total)
-    jobs = [([str(paths[i]) for i in chunks[n]], sizes[chunks[n].start : chunks[n].stop], int(starts[chunks[n].start])) for n in todo]  # fmt: skip
-    # spawned, so that a parent with threads (torch) cannot leave a child hanging
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-        results = pool.map(_write_chunk, *zip(*((str(cache.pixels), *job) for job in jobs), strict=True))
-        bar = tqdm(zip(todo, results, strict=True), total=len(todo), desc="caching", unit="chunk", disable=quiet)
-        with open(folder / DONE, "a") as marks:
-            for number, error in bar:
-                if error:
-                    pool.shutdown(cancel_futures=True)
-                    raise UserError(error)
-                marks.write(f"{number}\n")
-                marks.flush()
+    folder = Path(os.environ.get("REPRE_LITE_CACHE") or "data/cache") / fingerprint(paths)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        return build_cache(paths, folder, workers * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    while (cache := _held(folder, len(paths))) is None or not _done(folder).all():
+        time.sleep(1)
     return cache
 
 
-def _done(folder: Path) -> set[int]:
-    """Chunks that were written whole; a last line torn by a kill does not count."""
-    try:
-        lines = (folder / DONE).read_text().split("\n")[:-1]
-    except FileNotFoundError:
-        return set()
-    return {int(line) for line in lines if line.isdigit()}
+def build_cache(paths: Sequence[Path], folder: Path, workers: int) -> PictureCache:
+    """Decode `paths` once into `folder`, in `workers` processes (0: in this one).
 
-
-def _sizes(paths: Sequence[Path], folder: Path, workers: int) -> np.ndarray:
-    """Every picture's size in the cache, from the files' headers, kept for the next time."""
-    if (folder / SIZES).exists():
-        return np.load(folder / SIZES, allow_pickle=False)
+    Says beforehand what it takes. A build that was killed goes on where it was and ends in the same bytes. Raises
+    UserError for an unreadable picture, and where the disk cannot hold the cache or refuses it.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        cache = _held(folder, len(paths)) or _lay_out(folder, _sizes(paths, workers))
+        todo = np.flatnonzero(_done(folder) == 0).tolist()
+        if todo:
+            _check_room(cache)
+            written = items(_Chunks(paths, cache), todo, workers)
+            count = len(_done(folder))
+            for _ in tqdm(written, total=count, initial=count - len(todo), desc="caching", unit=f"{CHUNK} pictures"):
+                pass
+        return cache
     except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); use --images decode") from None
-    found = [_header(path) for path in tqdm(paths, desc="reading sizes", unit="picture", leave=False, delay=2)]
-    sizes = np.array(found, dtype=np.int64)
-    with open(folder / (files.TEMPORARY + SIZES), "wb") as stream:
-        np.save(stream, sizes)
-    os.replace(folder / (files.TEMPORARY + SIZES), folder / SIZES)
-    return sizes
+        raise _refused(folder, error) from None
 
 
-def _header(path: Path) -> tuple[int, int]:
+def _held(folder: Path, count: int) -> PictureCache | None:
+    """The cache in a folder, whole or not; None where none was begun, or parts of it were removed."""
+    if not (folder / SIZES).exists():
+        return None
+    sizes = np.load(folder / SIZES, allow_pickle=False)
+    cache = PictureCache(folder / PIXELS, sizes, np.concatenate([[0], (sizes[:, 0] * sizes[:, 1] * 3).cumsum()]))
+    expected = {SIZES: None, PIXELS: cache.starts[-1], DONE: -(-count // CHUNK)}
+    files = [(folder / name, size) for name, size in expected.items()]
+    whole = all(path.exists() and size in (None, path.stat().st_size) for path, size in files)
+    return cache if whole and len(sizes) == count else None
+
+
+def _lay_out(folder: Path, sizes: np.ndarray) -> PictureCache:
+    """Make an empty cache, whole or not at all: another run may be about to make the same."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
+    try:
+        np.save(made / SIZES, sizes)
+        (made / DONE).write_bytes(bytes(-(-len(sizes) // CHUNK)))
+        with open(made / PIXELS, "wb") as stream:
+            stream.truncate(int((sizes[:, 0] * sizes[:, 1] * 3).sum()))
+        if _held(folder, len(sizes)) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            made.chmod(0o755)
+            made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    cache = _held(folder, len(sizes))
+    assert cache is not None
+    return cache
+
+
+def _done(folder: Path) -> np.ndarray:
+    """A byte for every chunk: 1 where it was written whole."""
+    return np.fromfile(folder / DONE, dtype=np.uint8)
+
+
+def _check_room(cache: PictureCache) -> None:
+    """Say what the cache takes; UserError where the rest of it is more than is free."""
+    total = int(cache.starts[-1])
+    missing = total - getattr(cache.pixels.stat(), "st_blocks", 0) * 512  # the file has holes where nothing was written
+    free = shutil.disk_usage(cache.pixels.parent).free
+    if missing > free:
+        raise UserError(
+            f"{cache.pixels.parent}: the cache takes another {missing / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; make "
+            "room, set REPRE_LITE_CACHE to another folder, or use --images decode"
+        )
+    print(f"caching {len(cache)} pictures, {total / 1e9:.2f} GB, in {cache.pixels.parent}", flush=True)
+
+
+def _refused(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{folder}: cannot be written ({error.strerror or error}); make room, set REPRE_LITE_CACHE to another folder, or use "
+        "--images decode"
+    )
+
+
+def _sizes(paths: Sequence[Path], workers: int) -> np.ndarray:
+    """Every picture's height and width in the cache, from the files' headers, int64 (n, 2)."""
+    chunks = range(-(-len(paths) // CHUNK))
+    found = tqdm(
+        items(_Headers(paths), chunks, workers), total=len(chunks), desc="reading sizes", unit=f"{CHUNK} pictures"
+    )
+    return np.concatenate([sizes.numpy() for sizes in found])
+
+
+class _Headers(Dataset):
+    """Item number c: the sizes of the pictures of that chunk, int64 (m, 2)."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.names = np.array([*map(os.fsencode, paths)])
+
+    def paths(self, number: int) -> list[Path]:
+        return [Path(os.fsdecode(name)) for name in self.names[number * CHUNK : (number + 1) * CHUNK]]
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.tensor([scaled_size(path) for path in self.paths(number)])
+
+
+class _Chunks(_Headers):
+    """Asking for item number c writes the pictures of that chunk at their place in the cache."""
+
+    def __init__(self, paths: Sequence[Path], cache: PictureCache) -> None:
+        super().__init__(paths)
+        self.cache = cache
+
+    def __getitem__(self, number: int) -> int:  # type: ignore[override]
+        folder, first = self.cache.pixels.parent, number * CHUNK
+        pixels = b"".join(
+            np.asarray(scaled(read_picture(path), height, width)).tobytes()
+            for path, (height, width) in zip(
+                self.paths(number), self.cache.sizes[first : first + CHUNK].tolist(), strict=True
+            )
+        )
+        try:
+            with open(self.cache.pixels, "r+b") as stream:
+                stream.seek(int(self.cache.starts[first]))
+                stream.write(pixels)
+                stream.flush()
+                os.fsync(stream.fileno())
+            with open(folder / DONE, "r+b") as stream:  # one byte, which no kill can tear
+                stream.seek(number)
+                stream.write(b"\1")
+        except OSError as error:
+            raise _refused(folder, error) from None
+        return number
+
+
+def scaled_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture file after its shorter side is brought down to 256; smaller ones stay."""
     try:
         with Image.open(path) as picture:
             width, height = picture.size
             if picture.getexif().get(0x0112, 1) >= 5:  # lies on its side
                 width, height = height, width
     except Exception as error:
-        raise UserError(
-            f"{path}: not a readable picture ({type(error).__name__}); mend or remove it, or use --skip-unreadable"
-        ) from None
-    return scaled_size(width, height)
+        raise unreadable(path, error) from None
+    scale = min(1.0, SHORTER_SIDE / min(width, height))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _write_chunk(pixels: str, paths: list[str], sizes: np.ndarray, start: int) -> str | None:
-    """Decode, scale and write the pictures of one chunk at their place; the message of what went wrong, or None."""
-    try:
-        with open(pixels, "r+b") as stream:
-            stream.seek(start)
-            for path, (height, width) in zip(paths, sizes.tolist(), strict=True):
-                picture = read_picture(Path(path))
-                if picture.size != (width, height):
-                    picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-                stream.write(np.asarray(picture).tobytes())
-            stream.flush()
-            os.fsync(stream.fileno())
-    except UserError as error:
-        return str(error)
-    except OSError as error:
-        return f"{pixels}: cannot be written ({error.strerror}); make room, or use --images decode"
-    return None
+def scaled(picture: Image.Image, height: int, width: int) -> Image.Image:
+    return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.BICUBIC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .reading import read_picture, square
+from .reading import THREADS, read_picture, square
 
 
 class FileImages:
     """A stack of picture files that reads like a uint8 tensor (n, 3, side, side): shorter side resized, centre cut.
 
-    `images[3:7]`, `images[[1, 5]]` and `images.split(256)` give tensors, read when asked for. Reading raises UserError
-    naming the file where one cannot be read.
+    `images[3]`, `images[3:7]`, `images[[1, 5]]` and `images.split(256)` give tensors, read when asked for. Reading
+    raises UserError naming the file where one cannot be read.
     """
 
     dtype = torch.uint8
@@ -34,18 +33,30 @@ class FileImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, which: slice | Sequence[int] | Tensor) -> Tensor:
-        """The chosen pictures, uint8 (m, 3, side, side)."""
+    def only(self, chosen: Sequence[int]) -> FileImages:
+        """The chosen ones, still in their files."""
+        return FileImages([self.paths[i] for i in chosen], self.side)
+
+    def __getitem__(self, which: int | slice | Sequence[int] | Tensor) -> Tensor:
+        """One picture, uint8 (3, side, side), or several, (m, 3, side, side)."""
+        if isinstance(which, int):
+            return torch.from_numpy(self._read(self.paths[which]))
         chosen = self.paths[which] if isinstance(which, slice) else [self.paths[int(i)] for i in which]
         images = torch.empty(len(chosen), 3, self.side, self.side, dtype=torch.uint8)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             for index, picture in enumerate(pool.map(self._read, chosen)):
                 images[index] = torch.from_numpy(picture)
         return images
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Consecutive parts of up to `size` pictures."""
-        return (self[start : start + size] for start in range(0, len(self), size))
+        """Consecutive parts of up to `size` pictures; each is read while the one before is looked at."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming = None
+            for start in [*range(0, len(self), size), None]:
+                ready = coming
+                coming = None if start is None else ahead.submit(self.__getitem__, slice(start, start + size))
+                if ready is not None:
+                    yield ready.result()
 
     def _read(self, path: Path) -> np.ndarray:
         return np.ascontiguousarray(np.asarray(square(read_picture(path), self.side)).transpose(2, 0, 1))

@@ -15,21 +15,37 @@ from tqdm.auto import tqdm
 
 from ..runtime.errors import UserError
 
+THREADS = min(32, os.cpu_count() or 1)  # that read pictures
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """All picture files below `folder`, sorted; hidden ones and other files are not looked at."""
-    try:
-        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
-    except OSError as error:
-        raise UserError(f"--data {folder}: {error.strerror}; give a folder you may read") from None
+    """All picture files below `folder`, those of a folder in order of name before those of its subfolders.
+
+    Links to folders are followed; hidden files and folders and other files are not looked at.
+    """
+    found: list[Path] = []
+
+    def refused(error: OSError) -> None:
+        raise UserError(f"--data {error.filename}: {error.strerror}; give a folder you may read")
+
+    for place, folders, names in os.walk(folder, onerror=refused, followlinks=True):
+        here = os.path.realpath(place) + os.sep
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _leads_up(here, name))
+        pictures = (name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+        found += [Path(place, name) for name in sorted(pictures) if not name.startswith(".")]
+    return found
+
+
+def _leads_up(here: str, name: str) -> bool:
+    """Whether the folder `name` is a link to `here` or above it: following it would never end."""
+    return here.startswith(os.path.realpath(here + name) + os.sep)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Upright RGB: EXIF rotation applied, 16 bits scaled to 8, transparency laid over white, grey and CMYK converted."""
-    picture = ImageOps.exif_transpose(picture)
+    picture.load()  # of the file that is still open
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float32)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
@@ -38,7 +54,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -47,9 +63,16 @@ def read_picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return to_rgb(picture)
     except Exception as error:  # Pillow's plugins raise whatever they like on damaged files
-        raise UserError(
-            f"{path}: not a readable picture ({type(error).__name__}); mend or remove it, or use --skip-unreadable"
-        ) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to say when opening or decoding a picture raised `error`."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: not there any more; put it back, and the same command goes on")
+    return UserError(
+        f"{path}: not a readable picture ({type(error).__name__}); mend or remove it, or use --skip-unreadable"
+    )
 
 
 def square(picture: Image.Image, side: int) -> Image.Image:
@@ -77,7 +100,7 @@ def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool,
     check_memory(len(paths), height, width)
     images = torch.empty(len(paths), 3, height, width, dtype=torch.uint8)
     kept: list[int] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         bar = tqdm(pool.map(read, paths), total=len(paths), desc=what, unit="picture", leave=False, delay=2)
         for index, picture in enumerate(bar):
             if isinstance(picture, UserError):
@@ -93,27 +116,34 @@ def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool,
 def readable(paths: Sequence[Path], what: str) -> list[int]:
     """Which of `paths` decode without an error; all are read."""
 
-    def tried(path: Path) -> bool:
+    def tried(index: int) -> bool:
         try:
-            read_picture(path)
+            read_picture(paths[index])
         except UserError:
             return False
         return True
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        bar = tqdm(pool.map(tried, paths), total=len(paths), desc=what, unit="picture", leave=False, delay=2)
-        return [index for index, good in enumerate(bar) if good]
+    kept: list[int] = []
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        tqdm(total=len(paths), desc=what, unit="picture", leave=False, delay=2) as bar,
+    ):
+        for start in range(0, len(paths), 1024):
+            part = range(start, min(start + 1024, len(paths)))
+            kept += [index for index, good in zip(part, pool.map(tried, part), strict=True) if good]
+            bar.update(len(part))
+    return kept
 
 
 def check_memory(count: int, height: int, width: int) -> None:
     """Raise UserError where pictures kept as one tensor would take more than half of the memory there is."""
     try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return
     needed = count * 3 * height * width
-    if needed > available / 2:
+    if needed > memory / 2:
         raise UserError(
-            f"{count} pictures of {height}x{width} take {needed / 2**30:.1f} GiB of memory, more than half of what is free; "
-            "use fewer with --train-images N or a smaller --image-size"
+            f"{count} pictures of {height}x{width} take {needed / 2**30:.1f} GiB, more than half of the memory here; use "
+            "fewer with --train-images N, a smaller --image-size, or one above 96, at which pictures stay in their files"
         )

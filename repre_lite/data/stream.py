@@ -2,60 +2,72 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .cache import PictureCache
 from .loaders import Batches
 from .reading import read_picture
 from .views import Views
+from .workers import items
+
+CHUNK = 64  # pictures of a batch that are in memory decoded
 
 
 class StepCrops(Dataset):
     """Item number `step` is the whole batch of that step: for each view its crops, uint8 (B, 3, size, size).
 
-    Every picture is decoded once, both crops are cut from it. What is cut is drawn from seed, step and row, so workers
-    hold no state and a run resumes in the middle of an epoch by asking for the next step.
+    Every picture is decoded once and all crops are cut from it. What is cut is drawn from seed, step and row, so
+    workers hold no state, and a run resumes in the middle of an epoch by asking for the next step.
     """
 
     def __init__(self, pictures: Sequence[Path] | PictureCache, batches: Batches, views: Views) -> None:
-        self.pictures, self.batches = pictures, batches
+        # one array of names: a million paths would take each worker a gigabyte and ten seconds to receive
+        self.pictures = pictures if isinstance(pictures, PictureCache) else np.array([*map(os.fsencode, pictures)])
+        self.batches = batches
         self.views = Views(views.views, views.seed)  # a copy that compiles nothing: workers must be able to receive it
-        self._pixels: np.ndarray | None = None
+        self._pixels: Tensor | None = None
 
     def __getitem__(self, step: int) -> list[Tensor]:
-        torch.set_num_threads(1)
         indices, rows = self.batches.rows(step)
-        decoded = [self._decode(index) for index in indices.tolist()]  # (H, W, 3) each
-        heights, widths = torch.tensor([picture.shape[:2] for picture in decoded]).unbind(1)
-        boxes = self.views.boxes(step, rows, heights, widths)
-        return [
-            torch.stack([cut(picture, box, view.size, view.interpolation) for picture, box in zip(decoded, drawn.tolist(), strict=True)])
-            for view, drawn in zip(self.views.views, boxes, strict=True)
-        ]  # fmt: skip
+        views = self.views.views
+        # channels last in memory, as pictures are
+        crops = [
+            torch.empty(len(rows), view.size, view.size, 3, dtype=torch.uint8).permute(0, 3, 1, 2) for view in views
+        ]
+        for part in torch.arange(len(rows)).split(CHUNK):
+            pictures = [self._picture(index) for index in indices[part].tolist()]
+            heights, widths = torch.tensor([picture.shape[:2] for picture in pictures]).unbind(1)
+            boxes = self.views.boxes(step, rows[part], heights, widths)
+            for view, made, drawn in zip(views, crops, boxes, strict=True):
+                for at, picture, box in zip(part.tolist(), pictures, drawn.tolist(), strict=True):
+                    made[at] = cut(picture, box, view.size, view.interpolation)
+        return crops
 
-    def _decode(self, index: int) -> np.ndarray:
-        if isinstance(self.pictures, PictureCache):
-            if self._pixels is None:
-                self._pixels = self.pictures.open()
-            return self.pictures.picture(self._pixels, index)
-        return np.asarray(read_picture(self.pictures[index]))
+    def _picture(self, index: int) -> Tensor:
+        """uint8 (H, W, 3)."""
+        if not isinstance(self.pictures, PictureCache):
+            return torch.from_numpy(np.array(read_picture(Path(os.fsdecode(self.pictures[index])))))
+        if self._pixels is None:
+            self._pixels = self.pictures.open()
+        return self.pictures.picture(self._pixels, index)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pixels": None}  # a mapped file is mapped again where it is used
 
 
-def cut(picture: np.ndarray, box: list[int], size: int, interpolation: str) -> Tensor:
+def cut(picture: Tensor, box: Sequence[int], size: int, interpolation: str) -> Tensor:
     """The box top, left, height, width of a uint8 picture (H, W, 3), resized with antialiasing -> uint8 (3, size, size)."""
     top, left, height, width = box
-    crop = torch.from_numpy(np.ascontiguousarray(picture[top : top + height, left : left + width]))
-    crop = crop.permute(2, 0, 1)[None]  # (1, 3, h, w), channels last in memory, the fast path for uint8
+    crop = picture[None, top : top + height, left : left + width].permute(0, 3, 1, 2)  # (1, 3, h, w)
     return F.interpolate(crop, (size, size), mode=interpolation, antialias=True, align_corners=False)[0]
 
 
@@ -63,20 +75,10 @@ class Stream:
     """The crops of steps `first` to `last` in order, made ahead by `workers` processes (0: in this one)."""
 
     def __init__(self, crops: StepCrops, first: int, last: int, workers: int, pinned: bool) -> None:
-        loader = DataLoader(
-            crops,
-            batch_size=None,
-            sampler=range(first, last),
-            num_workers=workers,
-            pin_memory=pinned,
-            prefetch_factor=2 if workers else None,
-            persistent_workers=False,
-            multiprocessing_context="spawn" if workers else None,
-        )
         self.next_step = first
-        self._batches: Iterator[list[Tensor]] = iter(loader)
+        self._crops: Iterator[list[Tensor]] = items(crops, range(first, last), workers, pinned)
 
     def take(self) -> list[Tensor]:
         """The crops of the next step."""
         self.next_step += 1
-        return next(self._batches)
+        return next(self._crops)

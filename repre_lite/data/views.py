@@ -109,7 +109,7 @@ class View:
 
     def finish(self, crops: Tensor, parameters: ViewParameters) -> Tensor:
         """`crops` uint8 (B, 3, size, size), cut elsewhere by `parameters.boxes` -> the view in [0, 1]."""
-        x = crops.to(parameters.factors.dtype) / 255
+        x = crops.to(parameters.factors.dtype, memory_format=torch.contiguous_format) / 255
         x = torch.where(parameters.flips[:, None, None, None], x.flip(3), x)
         return self.colour(x, parameters)
 
@@ -190,7 +190,10 @@ def sample_boxes(
     `areas`, `ratios` (B, 10) and `places` (B, 2) in [0, 1); `height`, `width` of the pictures in pixels, numbers or (B,)
     -> boxes top, left, height, width in pixels, int64 (B, 4).
     """
-    height, width = (torch.as_tensor(side, device=areas.device).expand(len(areas))[:, None] for side in (height, width))
+    height, width = (
+        side[:, None] if isinstance(side, Tensor) else torch.full((len(areas), 1), side, device=areas.device)
+        for side in (height, width)
+    )  # (B, 1)
     area = height * width * (view.scale[0] + (view.scale[1] - view.scale[0]) * areas)  # (B, 10)
     low, high = math.log(view.ratio[0]), math.log(view.ratio[1])
     ratio = (low + (high - low) * ratios).exp()

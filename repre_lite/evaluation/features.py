@@ -22,8 +22,7 @@ def extract(
 ) -> Tensor:
     """Pooled features (n, C) in fp32 on the encoder's device, in evaluation mode, without augmentation.
 
-    `images` uint8 (n, 3, H, W) or files; where they are up to 8/7 of the encoder's picture size their centre is cut out
-    (256 to 224), else they are resized; `mean`, `std` as in training.
+    `images` uint8 (n, 3, H, W) or files, cut or resized by `at_size`; `mean`, `std` as in training.
     """
     weight = next(encoder.parameters())
     scale = torch.tensor(std, device=weight.device, dtype=weight.dtype).view(3, 1, 1)
@@ -32,13 +31,26 @@ def extract(
     encoder.eval()
     features = []
     for part in images.split(batch_size):
-        x = part.to(weight.device, weight.dtype) / 255  # (B, 3, H, W)
-        height, width, size = x.shape[-2], x.shape[-1], encoder.image_size
+        height, width, size = part.shape[2], part.shape[3], encoder.image_size
         if size < height == width <= -(-size * 8 // 7):
             edge = (height - size) // 2
-            x = x[:, :, edge : edge + size, edge : edge + size]
-        elif (height, width) != (size, size):
+            part = part[:, :, edge : edge + size, edge : edge + size]
+        x = part.to(weight.device).to(weight.dtype) / 255  # (B, 3, H, W); moved first, as bytes
+        if x.shape[-2:] != (size, size):
             x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
         features.append(encoder((x - shift) / scale, taps=False).pooled.float())
     encoder.train(training)
     return torch.cat(features)
+
+
+def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (B, 3, H, W) -> (B, 3, size, size) in [0, 1], as an encoder is shown pictures outside of training: where they
+    are up to 8/7 of the size their centre is cut out (256 to 224), else they are resized."""
+    x = images.to(dtype) / 255
+    height, width = x.shape[-2:]
+    if size < height == width <= -(-size * 8 // 7):
+        edge = (height - size) // 2
+        return x[:, :, edge : edge + size, edge : edge + size]
+    if (height, width) != (size, size):
+        return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return x

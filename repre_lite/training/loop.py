@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.cache import build_cache
+from ..data.cache import cached
 from ..data.files import FileImages
 from ..data.loaders import Batches
 from ..data.sources import Source, load_source
@@ -81,8 +79,11 @@ class Training:
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
         self.views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed, compile=recipe.compile)
-        self.crops = _crops(images, self.batches, self.views, recipe) if isinstance(images, FileImages) else None
+        self.crops: StepCrops | None = None
         self.stream: Stream | None = None
+        if isinstance(images, FileImages):
+            held = images.paths if recipe.images == "decode" else cached(images.paths, recipe.workers)
+            self.crops = StepCrops(held, self.batches, self.views)
         self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
         self.model.to(self.device, self.precision.weights)
         self.optimiser = build_optimiser(self.model, recipe)
@@ -141,8 +142,8 @@ class Training:
             return self.views(self.pictures[indices.to(self.device)], step, rows, dtype)
         assert self.crops is not None
         if self.stream is None or self.stream.next_step != step:
-            workers = min(self.recipe.workers, os.cpu_count() or 1)
-            self.stream = Stream(self.crops, step, self.total_steps, workers, self.device.type == "cuda")
+            pinned = self.device.type == "cuda"
+            self.stream = Stream(self.crops, step, self.total_steps, self.recipe.workers, pinned)
         crops = [crop.to(self.device, non_blocking=True) for crop in self.stream.take()]
         return self.views.finish(crops, step, rows, dtype)
 
@@ -207,22 +208,14 @@ class Training:
         self.scaler.load_state_dict(state["scaler"])
 
 
-def _crops(images: FileImages, batches: Batches, views: Views, recipe: Recipe) -> StepCrops:
-    """What worker processes cut from: the files, or a cache of them that the first process builds."""
-    if recipe.images == "decode":
-        return StepCrops(images.paths, batches, views)
-    place, root = Path(os.environ.get("REPRE_LITE_CACHE", "data/cache")), Path(os.path.commonpath(images.paths))
-    if distributed.is_main():
-        build_cache(images.paths, root, place, recipe.workers)
-    distributed.barrier()
-    return StepCrops(build_cache(images.paths, root, place, recipe.workers, quiet=True), batches, views)
-
-
 def steps(training: Training) -> Iterator[tuple[Losses, list[Tensor]]]:
     """Every remaining step, in training mode, without waiting for the device."""
-    while training.step < training.total_steps:
-        training.model.train()
-        yield training.advance()
+    try:
+        while training.step < training.total_steps:
+            training.model.train()
+            yield training.advance()
+    finally:
+        training.stream = None  # lets the processes go that read pictures
 
 
 def training_steps(recipe: Recipe, source: Source | None = None) -> Iterator[Step]:

@@ -21,6 +21,7 @@ import torchvision
 from tqdm.auto import tqdm
 
 from .. import __version__
+from ..data.workers import watched
 from ..evaluation.collapse import advice
 from ..evaluation.features import extract
 from ..evaluation.knn import knn_top1
@@ -61,7 +62,8 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
         _create(out)
         files.write_json(out / RECIPE, _resolved(training))
     distributed.barrier()
-    _run(training, out, quiet)
+    with watched():
+        _run(training, out, quiet)
     return load_run(out)
 
 
@@ -113,16 +115,13 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
 @torch.no_grad()
 def online_knn(training: Training) -> float | None:
     """k-NN top-1 of the evaluated encoder on a few thousand pictures, or None without labelled validation pictures."""
-    train, val = training.source.train, training.source.val
-    if val is None or train.labels is None or val.labels is None:
+    source, encoder = training.source, training.model.framework.evaluated
+    if source.labelled is None or source.val is None:
         return None
-    encoder = training.model.framework.evaluated
-    parts = [
-        (extract(encoder, p.images[:n], training.source.mean, training.source.std), p.labels[:n])
-        for p, n in ((train, KNN_TRAIN), (val, KNN_VAL))
-        if p.labels is not None
-    ]
-    return knn_top1(*parts[0], *parts[1])
+    train, val = source.labelled.subset(KNN_TRAIN), source.val.subset(KNN_VAL)
+    x, x_val = (extract(encoder, part.images, source.mean, source.std) for part in (train, val))
+    assert train.labels is not None and val.labels is not None
+    return knn_top1(x, train.labels, x_val, val.labels)
 
 
 def _inspect(recipe: Recipe, out: Path) -> str:
@@ -158,7 +157,11 @@ def _resume(training: Training, out: Path, quiet: bool) -> None:
     for name in ("versions", "hardware", "threads", "processes", "fingerprint"):
         if held.get(name) != here[name]:
             _say(f"{out}: {name} differ from when this run began, so its numbers may differ slightly", quiet)
-    training.load(files.load_checkpoint(checkpoint))
+    state = files.load_checkpoint(checkpoint)
+    try:
+        training.load(state)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):  # whatever a foreign file holds
+        raise UserError(f"{checkpoint}: not a checkpoint of this run; remove it to start the run afresh") from None
     if distributed.is_main():
         files.truncate_jsonl(out / METRICS, lambda record: record["step"] <= training.step)
     _say(f"{out}: going on from step {training.step} of {training.total_steps}", quiet)

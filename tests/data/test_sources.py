@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from repre_lite.data.pictures import choose
 from repre_lite.data.reading import list_pictures, read_picture, read_squares
-from repre_lite.data.sources import _choose, load_source
+from repre_lite.data.sources import load_source
 from repre_lite.runtime.errors import UserError
 
 RED = (200, 30, 40)
@@ -135,9 +136,9 @@ def test_torchvisions_root_is_recognised(tmp_path, monkeypatch):
 
 def test_subsets_are_even_and_seeded():
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 5)
-    chosen = _choose(labels, 20, seed=0)
+    chosen = choose(labels, 20, seed=0)
     assert labels[chosen].bincount().tolist() == [8, 7, 5] and torch.equal(chosen, chosen.sort().values)
-    assert torch.equal(chosen, _choose(labels, 20, 0)) and not torch.equal(chosen, _choose(labels, 20, 1))
+    assert torch.equal(chosen, choose(labels, 20, 0)) and not torch.equal(chosen, choose(labels, 20, 1))
 
 
 def test_real_pictures(cifar10):
