@@ -43,9 +43,8 @@ class Attention:
     @classmethod
     def compute(cls, encoder: TappedEncoder, view: Tensor, normalised: Tensor) -> Attention:
         """One forward over `normalised` (3, H, W); `view` (3, H, W), in [0, 1], is the same picture as it is shown."""
-        blocks = [
-            replace(block, weights=on_scale(block.weights, 0, 1)) for block in capture(encoder.backbone, normalised)
-        ]
+        captured, _ = capture(encoder.backbone, normalised)
+        blocks = [replace(block, weights=on_scale(block.weights, 0, 1)) for block in captured]
         height = view.shape[1]
         distances = tuple(mean_distance(block, height / block.grid[0]) for block in blocks)
         rolled = {}
@@ -71,11 +70,8 @@ class Attention:
 
     @property
     def tops(self) -> dict[str, float]:
-        """Where the colours end, the same for every block and head: all but one in 200 weights lie below, and twice what
-        uniform attention gives."""
-        weights = np.concatenate([block.weights[:, :, block.prefix :].ravel() for block in self.blocks])
-        uniform = 1 / min(block.weights.shape[2] for block in self.blocks)
-        tops = {"attention": _ceiling(max(np.percentile(weights, 99.5), 2 * uniform))}
+        """Where the colours end, the same for every block and head."""
+        tops = {"attention": attention_top(self.blocks)}
         if self.rolled:
             tops["rollout"] = _ceiling(np.percentile(self.rolled[0.0][:, :, self.blocks[0].prefix :], 99.5))
         return tops | {"norm": _ceiling(max(block.norms.max() for block in self.blocks))}
@@ -191,6 +187,13 @@ class Attention:
             "tops": self.tops,
             "words": WORDS,
         }
+
+
+def attention_top(blocks: Sequence[BlockAttention]) -> float:
+    """Where colours of attention end: all but one in 200 weights of all blocks lie below, and so does uniform attention."""
+    weights = np.concatenate([block.weights[:, :, block.prefix :].ravel() for block in blocks])
+    uniform = 1 / min(block.weights.shape[2] for block in blocks)
+    return _ceiling(max(np.percentile(weights, 99.5), 2 * uniform))
 
 
 def pack_blocks(blocks: Sequence[BlockAttention], heads: bool = True) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..encoder import Features, encode
 from ..runtime.errors import UserError
 
 
@@ -67,21 +68,25 @@ class BlockAttention:
 
 
 @torch.no_grad()
-def capture(backbone: nn.Module, image: Tensor) -> list[BlockAttention]:
-    """Run a timm ViT or Swin once on a normalised `image` (3, H, W) and keep every block's attention.
+def capture(backbone: nn.Module, image: Tensor, indices: tuple[int, ...] = ()) -> tuple[list[BlockAttention], Features]:
+    """Run a timm ViT or Swin once on a normalised `image` (3, H, W): every block's attention, and what `encode` gives.
 
     Fused attention never forms the weights, so it is off during this forward and as before afterwards; the hooks are
     gone afterwards too. Raises UserError where a block's weights cannot be had.
     """
     blocks = [module for module in backbone.modules() if hasattr(getattr(module, "attn", None), "attn_drop")]
     caught: list[dict[str, Tensor]] = [{} for _ in blocks]
+    unseen = UserError("no attention weights seen in this encoder; choose a timm ViT or Swin")
+    if not blocks:
+        raise unseen
     with _watched(backbone, blocks, caught):
-        backbone(image[None])
-    if not blocks or any("weights" not in one for one in caught):
-        raise UserError("no attention weights seen in this encoder; choose a timm ViT or Swin")
+        features = encode(backbone, image[None], indices)
+    if any("weights" not in one for one in caught):
+        raise unseen
     size: Any = backbone.patch_embed.patch_size  # type: ignore[union-attr]
     h, w = (side // patch for side, patch in zip(image.shape[1:], size, strict=True))
-    return [_on_grid(block, one["weights"], one["output"], h, w) for block, one in zip(blocks, caught, strict=True)]
+    seen = zip(blocks, caught, strict=True)
+    return [_on_grid(block, one["weights"], one["output"], h, w) for block, one in seen], features
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def pack_scale(values: np.ndarray, low: float, high: float) -> dict[str, Any]:
 
 def on_scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """The same numbers rounded to those steps, float32: what Python must say of what the browser shows."""
-    return (low + (high - low) * _steps(values, low, high) / 65535).astype(np.float32)
+    return (low + (high - low) * _steps(values, low, high).astype(np.float64) / 65535).astype(np.float32)
 
 
 def _steps(values: np.ndarray, low: float, high: float) -> np.ndarray:

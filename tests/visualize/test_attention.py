@@ -24,7 +24,7 @@ def case(request):
     arch, size = CASES[request.param]
     encoder = encoder_of(arch, size)
     image = torch.randn(3, size, size, generator=torch.Generator().manual_seed(1))
-    return encoder, image, capture(encoder.backbone, image)
+    return encoder, image, capture(encoder.backbone, image)[0]
 
 
 def blocks_of(backbone):
@@ -108,7 +108,11 @@ def test_capture_changes_nothing_and_needs_attention(case):
     encoder, image, blocks = case
     with torch.no_grad():
         before = encoder.backbone(image[None])
-    again = capture(encoder.backbone, image)
+    again, features = capture(encoder.backbone, image, encoder.tap_indices)
+    with torch.no_grad():
+        expected = encoder(image[None])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(features.taps, expected.taps, strict=True))
+    assert torch.allclose(features.pooled, expected.pooled, atol=1e-4)
     with torch.no_grad():
         assert torch.equal(encoder.backbone(image[None]), before)
     assert all(np.array_equal(a.weights, b.weights) for a, b in zip(blocks, again, strict=True))
