@@ -31,13 +31,7 @@ def extract(
     encoder.eval()
     features = []
     for part in images.split(batch_size):
-        height, width, size = part.shape[2], part.shape[3], encoder.image_size
-        if size < height == width <= -(-size * 8 // 7):
-            edge = (height - size) // 2
-            part = part[:, :, edge : edge + size, edge : edge + size]
-        x = part.to(weight.device).to(weight.dtype) / 255  # (B, 3, H, W); moved first, as bytes
-        if x.shape[-2:] != (size, size):
-            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        x = at_size(part.to(weight.device), encoder.image_size, weight.dtype)  # (B, 3, size, size); moved as bytes
         features.append(encoder((x - shift) / scale, taps=False).pooled.float())
     encoder.train(training)
     return torch.cat(features)
