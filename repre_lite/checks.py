@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -122,3 +123,35 @@ def check_push(function: Callable[[Tensor, int, Tensor], int]) -> None:
                 f"after {start + size} keys the newest should be {expected}, newest first; got {newest}"
             )
     print("queue: order right through the wrap")
+
+
+def check_train_step(function: Callable[..., object]) -> None:
+    """`function(model, optimiser, views, step, total_steps)`: one step, each call of it noted in its order."""
+    done: list[str] = []
+    weight = torch.ones((), requires_grad=True)
+    weight.register_hook(lambda _: done.append("backward"))
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_, **__: done.append(name)
+
+    def forward(views: Sequence[Tensor]) -> SimpleNamespace:
+        done.append("forward")
+        return SimpleNamespace(total=weight * views[0].mean())
+
+    class Model(SimpleNamespace):
+        __call__ = staticmethod(forward)
+
+    def update_target(step: int, total_steps: int) -> None:
+        done.append("target" if (step, total_steps) == (3, 10) else f"target of step {step} in {total_steps}")
+
+    model = Model(framework=SimpleNamespace(update_target=update_target))
+    function(model, SimpleNamespace(zero_grad=note("zero_grad"), step=note("optimiser")), [torch.ones(2)], 3, 10)
+    zeroed = [place for place, name in enumerate(done) if name == "zero_grad"]
+    if not zeroed or "backward" not in done[zeroed[0] :]:
+        raise AssertionError(f"{done}: backward adds to the gradients of the last step, so zero them before it")
+    if "backward" in done[: zeroed[-1]] and "optimiser" in done[zeroed[-1] :]:
+        raise AssertionError(f"{done}: zero_grad after backward throws away what the optimiser should follow")
+    order = [name for name in done if name != "zero_grad"]
+    if order != ["forward", "backward", "optimiser", "target"]:
+        raise AssertionError(f"{order}, expected ['forward', 'backward', 'optimiser', 'target']")
+    print("train step: right order")

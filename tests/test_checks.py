@@ -146,6 +146,54 @@ PUSH_WRONG = [
     (lambda queue, place, keys: push(queue.clone(), place, keys), "after 3 keys"),  # writes into a copy
 ]
 
+# -- one training step
+
+
+def step_in_order(model, optimiser, views, step, total_steps):
+    losses = model(views)
+    optimiser.zero_grad()
+    losses.total.backward()
+    optimiser.step()
+    model.framework.update_target(step, total_steps)
+
+
+def step_zeroing_first(model, optimiser, views, step, total_steps):
+    optimiser.zero_grad(set_to_none=True)
+    model(views).total.backward()
+    optimiser.step()
+    model.framework.update_target(step=step, total_steps=total_steps)
+
+
+def step_made_of(*calls):
+    """A step that makes these calls in this order after its forward."""
+
+    def train_step(model, optimiser, views, step, total_steps):
+        total = model(views).total
+        known = {
+            "zero": optimiser.zero_grad,
+            "back": total.backward,
+            "step": optimiser.step,
+            "target": lambda: model.framework.update_target(step, total_steps),
+            "next": lambda: model.framework.update_target(step + 1, total_steps),
+        }
+        for call in calls:
+            known[call]()
+
+    return train_step
+
+
+STEP_RIGHT = [step_in_order, step_zeroing_first]
+STEP_WRONG = [
+    (step_made_of("back", "step", "target"), "gradients of the last step"),
+    (step_made_of("back", "zero", "step", "target"), "gradients of the last step"),
+    (step_made_of("zero", "back", "zero", "step", "target"), "throws away"),
+    (step_made_of("zero", "back", "target", "step"), "expected"),
+    (step_made_of("zero", "back", "step"), "expected"),
+    (step_made_of("zero", "step", "target"), "backward"),
+    (step_made_of("zero", "back", "step", "next"), "target of step 4 in 10"),
+    (lambda model, *_: model([torch.ones(1)]) and None, "zero"),
+]
+
 CHECKERS = {
     "tap_indices": (checks.check_tap_indices, TAPS_RIGHT, TAPS_WRONG),
     "fusion_block": (checks.check_fusion_block, FUSION_RIGHT, FUSION_WRONG),
@@ -153,6 +201,7 @@ CHECKERS = {
     "follow": (checks.check_follow, FOLLOW_RIGHT, FOLLOW_WRONG),
     "info_nce": (checks.check_info_nce, NCE_RIGHT, NCE_WRONG),
     "push": (checks.check_push, PUSH_RIGHT, PUSH_WRONG),
+    "train_step": (checks.check_train_step, STEP_RIGHT, STEP_WRONG),
 }
 
 
