@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..evaluation.collapse import embedding_std
 from .panel import panel, strip
 
 TEMPERATURES = (0.05, 2.0)  # what the slider offers
@@ -17,42 +18,56 @@ TEMPERATURES = (0.05, 2.0)  # what the slider offers
 
 @dataclass(frozen=True)
 class Similarity:
-    """`cosine` (B, M) between queries and keys, in [-1, 1]; the positive of query i is key i."""
+    """`cosine` (B, M) between queries and keys, in [-1, 1]; the positive of query i is key i. `std`: the spread of the
+    queries' directions (`evaluation.collapse.embedding_std`), near 1 where they fill the sphere, 0 where all are one."""
 
     cosine: np.ndarray
+    std: float
 
     @classmethod
     @torch.no_grad()
     def compute(cls, q: Tensor, k: Tensor) -> Similarity:
         """`q` (B, D), `k` (M, D) with M >= B, of any length; they are scaled to unit length."""
-        return cls((F.normalize(q.double(), dim=1) @ F.normalize(k.double(), dim=1).T).cpu().numpy())
+        cosine = F.normalize(q.double(), dim=1) @ F.normalize(k.double(), dim=1).T
+        return cls(cosine.cpu().numpy(), embedding_std(q))
 
     def shares(self, temperature: float) -> np.ndarray:
         """Equation 1's softmax over keys, (B, M), rows sum to 1: how strongly each key is taken for the positive."""
         return torch.from_numpy(self.cosine / temperature).softmax(1).numpy()
 
+    def losses(self, temperature: float) -> np.ndarray:
+        """Equation 1 for each query, (B,)."""
+        return -np.log(np.diagonal(self.shares(temperature)))
+
     def loss(self, temperature: float) -> float:
-        """Equation 1 of these cosines."""
-        shares = self.shares(temperature)
-        return float(-np.log(np.diagonal(shares)).mean())
+        """Equation 1 of these cosines: the mean of `losses`."""
+        return float(self.losses(temperature).mean())
 
     def figure(self, temperature: float = 0.2) -> Any:
-        """The cosines, and the shares the softmax makes of them."""
+        """The cosines, the shares the softmax makes of them, positives outlined, and what each row loses."""
         from matplotlib import pyplot as plt
+        from matplotlib.patches import Rectangle
 
-        figure, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
+        rows = len(self.cosine)
+        figure, axes = plt.subplots(
+            1, 3, figsize=(8.6, 3), layout="constrained", gridspec_kw={"width_ratios": (1, 1, 0.55)}
+        )
+        cosine = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
+        share = {"vmin": 0, "vmax": 1, "cmap": "viridis"}
         for axis, values, title, options in (
-            (axes[0], self.cosine, "cosine", {"vmin": -1, "vmax": 1, "cmap": "cividis"}),
-            (
-                axes[1],
-                self.shares(temperature),
-                f"share at T = {temperature:g}",
-                {"vmin": 0, "vmax": 1, "cmap": "viridis"},
-            ),
+            (axes[0], self.cosine, "cosine", cosine),
+            (axes[1], self.shares(temperature), f"share at T = {temperature:g}", share),
         ):
-            shown = strip(axis, values, title, **options)
+            shown = strip(axis, values, title, aspect="auto", **options)
             axis.set(xlabel="key", ylabel="query")
+            for i in range(rows):
+                for edge, thickness in (("white", 2.2), ("black", 1.0)):
+                    axis.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, ec=edge, lw=thickness))
             figure.colorbar(shown, ax=axis, fraction=0.046)
+        axes[2].barh(range(rows), self.losses(temperature), color="#0072B2", height=0.8)
+        axes[2].axvline(np.log(self.cosine.shape[1]), color="black", linestyle=":")
+        axes[2].set(ylim=(rows - 0.5, -0.5), yticks=[], xlabel="loss of each row\n(dotted: chance)")
+        axes[2].set_title(f"mean {self.loss(temperature):.2f}\nspread {self.std:.2f}", fontsize=9)
         plt.close(figure)
         return figure
 
@@ -67,7 +82,7 @@ class Similarity:
         return (
             f"At temperature {temperature:g} the positive gets {positive.mean():.0%} on average, {found:.0%} of the queries "
             f"find theirs, and the hardest negative takes {hardest:.0%} of what all negatives get; the loss is "
-            f"{self.loss(temperature):.2f}."
+            f"{self.loss(temperature):.2f}, the embedding's spread {self.std:.2f} of 1."
         )
 
     def widget(self) -> Any:
