@@ -83,14 +83,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a tree train/CLASS/* and val/CLASS/* of CIFAR-10")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS))
     parser.add_argument("--json", type=Path, default=Path("results/decoder_width.json"))
     options = parser.parse_args()
     table: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {"runs": {}}
     source = held_out(options.data)
     for seed in range(options.seeds):
-        for name, changes in ARMS.items():
+        for name in options.arms:
             if f"{name} {seed}" not in table["runs"]:
-                table["runs"][f"{name} {seed}"] = run(source, seed, changes)
+                table["runs"][f"{name} {seed}"] = run(source, seed, ARMS[name])
                 print(name, seed, table["runs"][f"{name} {seed}"], flush=True)
             table |= {
                 "date": datetime.date.today().isoformat(),

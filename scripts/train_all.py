@@ -3,8 +3,8 @@
 python scripts/train_all.py --out results/frameworks.json [--steps 100] [--scales scenes cifar10] [--data FOLDER]
 
 For each cell: the losses, the collapse gauges, and k-NN beside the same encoder untrained. Cells already in the file
-are skipped, so a stopped run goes on. Swins take half the batch, being three times as slow. On one CPU core about an hour
-and a half.
+are skipped, so a stopped run goes on. Swins take half the batch and bf16, being three times as slow. On one CPU core about
+an hour and a quarter.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from repre_lite.training.loop import Training, steps
 
 ARCHS, BRANCHES = ("vit_micro", "swin_micro"), ("none", "single", "multi")
 BATCH = {"vit_micro": 64, "swin_micro": 32}
+PRECISION = {"vit_micro": "fp32", "swin_micro": "bf16"}
 TRAIN, VAL = 4_000, 1_000  # pictures of the k-NN
 
 
@@ -83,6 +84,7 @@ def main() -> None:
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
         "steps": options.steps,
         "batch_size": BATCH,
+        "precision": PRECISION,
         "seed": 0,
         "knn_pictures": [TRAIN, VAL],
     }
@@ -101,6 +103,7 @@ def main() -> None:
                 reconstruction=branch,
                 steps=options.steps,
                 batch_size=BATCH.get(arch),
+                precision=PRECISION.get(arch),
                 lr=options.lr,
             )
             table["cells"][key] = cell(recipe, source)
