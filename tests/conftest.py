@@ -30,6 +30,25 @@ def cifar10() -> Path:
 
 
 @pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A tree train/CLASS/*.jpg, val/CLASS/*.jpg of 24 and 8 scenes, no two neighbours of the same size, one lying on its side."""
+    from PIL import Image
+
+    import repre_lite as rl
+
+    root = tmp_path_factory.mktemp("photographs")
+    for index in range(32):
+        part, label = ("val", "train")[index < 24], ("even", "odd")[index % 2]
+        picture = Image.fromarray(rl.scenes([index], size=180).pictures[0].permute(1, 2, 0).numpy())
+        folder = root / part / label
+        folder.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if index == 3 else 1
+        picture.resize((300 + 8 * (index % 5), 270 + 6 * (index % 7))).save(folder / f"{index:02d}.jpg", exif=exif)
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory) -> dict[str, Path]:
     """Run folders of four steps on scenes: two seeds with RePre, one of them twice kept along the way, and one without."""
     import repre_lite as rl

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +81,11 @@ def build_cache(paths: Sequence[Path], folder: Path, workers: int) -> PictureCac
     """
     try:
         cache = _held(folder, len(paths)) or _lay_out(folder, _sizes(paths, workers))
+        done = np.repeat(_done(folder), CHUNK)[: len(paths)]  # (n,)
         todo = np.flatnonzero(_done(folder) == 0).tolist()
         if todo:
             _check_room(cache)
-            written = items(_Chunks(paths, cache), todo, workers)
-            count = len(_done(folder))
-            for _ in tqdm(written, total=count, initial=count - len(todo), desc="caching", unit=f"{CHUNK} pictures"):
-                pass
+            _all(items(_Chunks(paths, cache), todo, workers), "caching", len(paths), int(done.sum()))
         return cache
     except OSError as error:
         raise _refused(folder, error) from None
@@ -99,10 +97,9 @@ def _held(folder: Path, count: int) -> PictureCache | None:
         return None
     sizes = np.load(folder / SIZES, allow_pickle=False)
     cache = PictureCache(folder / PIXELS, sizes, np.concatenate([[0], (sizes[:, 0] * sizes[:, 1] * 3).cumsum()]))
-    expected = {SIZES: None, PIXELS: cache.starts[-1], DONE: -(-count // CHUNK)}
-    files = [(folder / name, size) for name, size in expected.items()]
-    whole = all(path.exists() and size in (None, path.stat().st_size) for path, size in files)
-    return cache if whole and len(sizes) == count else None
+    files = ((folder / PIXELS, cache.starts[-1]), (folder / DONE, -(-count // CHUNK)))
+    whole = len(sizes) == count and all(path.exists() and path.stat().st_size == size for path, size in files)
+    return cache if whole else None
 
 
 def _lay_out(folder: Path, sizes: np.ndarray) -> PictureCache:
@@ -152,24 +149,33 @@ def _refused(folder: Path, error: OSError) -> UserError:
 
 def _sizes(paths: Sequence[Path], workers: int) -> np.ndarray:
     """Every picture's height and width in the cache, from the files' headers, int64 (n, 2)."""
-    chunks = range(-(-len(paths) // CHUNK))
-    found = tqdm(
-        items(_Headers(paths), chunks, workers), total=len(chunks), desc="reading sizes", unit=f"{CHUNK} pictures"
-    )
-    return np.concatenate([sizes.numpy() for sizes in found])
+    parts = _all(items(_Headers(paths), range(-(-len(paths) // CHUNK)), workers), "reading sizes", len(paths))
+    return torch.cat(parts).numpy()
+
+
+def _all(parts: Iterable[Tensor], what: str, total: int, done: int = 0) -> list[Tensor]:
+    """All parts, (m, 2) each, under a bar that counts pictures."""
+    made = []
+    with tqdm(total=total, initial=done, desc=what, unit="picture", delay=1) as bar:
+        for part in parts:
+            made.append(part)
+            bar.update(len(part))
+    return made
 
 
 class _Headers(Dataset):
     """Item number c: the sizes of the pictures of that chunk, int64 (m, 2)."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.names = np.array([*map(os.fsencode, paths)])
+        self.names, self.chunk = np.array([*map(os.fsencode, paths)]), CHUNK
 
-    def paths(self, number: int) -> list[Path]:
-        return [Path(os.fsdecode(name)) for name in self.names[number * CHUNK : (number + 1) * CHUNK]]
+    def part(self, number: int) -> tuple[slice, list[Path]]:
+        """Where the pictures of a chunk stand, and their files."""
+        part = slice(number * self.chunk, (number + 1) * self.chunk)
+        return part, [Path(os.fsdecode(name)) for name in self.names[part]]
 
     def __getitem__(self, number: int) -> Tensor:
-        return torch.tensor([scaled_size(path) for path in self.paths(number)])
+        return torch.tensor([scaled_size(path) for path in self.part(number)[1]])
 
 
 class _Chunks(_Headers):
@@ -179,26 +185,23 @@ class _Chunks(_Headers):
         super().__init__(paths)
         self.cache = cache
 
-    def __getitem__(self, number: int) -> int:  # type: ignore[override]
-        folder, first = self.cache.pixels.parent, number * CHUNK
-        pixels = b"".join(
-            np.asarray(scaled(read_picture(path), height, width)).tobytes()
-            for path, (height, width) in zip(
-                self.paths(number), self.cache.sizes[first : first + CHUNK].tolist(), strict=True
-            )
-        )
+    def __getitem__(self, number: int) -> Tensor:
+        part, paths = self.part(number)
+        sizes = self.cache.sizes[part]
+        pictures = [scaled(read_picture(path), *size) for path, size in zip(paths, sizes.tolist(), strict=True)]
+        pixels = b"".join(picture.tobytes() for picture in pictures)
         try:
             with open(self.cache.pixels, "r+b") as stream:
-                stream.seek(int(self.cache.starts[first]))
+                stream.seek(int(self.cache.starts[part.start]))
                 stream.write(pixels)
                 stream.flush()
                 os.fsync(stream.fileno())
-            with open(folder / DONE, "r+b") as stream:  # one byte, which no kill can tear
+            with open(self.cache.pixels.with_name(DONE), "r+b") as stream:  # one byte, which no kill can tear
                 stream.seek(number)
                 stream.write(b"\1")
         except OSError as error:
-            raise _refused(folder, error) from None
-        return number
+            raise _refused(self.cache.pixels.parent, error) from None
+        return torch.from_numpy(sizes)
 
 
 def scaled_size(path: Path) -> tuple[int, int]:

@@ -1,0 +1,105 @@
+"""Pictures that stay in files: the views are those of whole pictures, whoever reads them, wherever one begins."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from repre_lite.data.files import FileImages
+from repre_lite.data.loaders import Batches
+from repre_lite.data.reading import list_pictures, read_picture
+from repre_lite.data.stream import StepCrops, Stream
+from repre_lite.data.views import View, Views, standard_views
+from repre_lite.data.workers import items
+from repre_lite.runtime.errors import UserError
+
+
+@pytest.fixture
+def paths(photographs):
+    return list_pictures(photographs / "train")
+
+
+@pytest.mark.parametrize("framework", ["moco_v3", "simclr", "dino"])
+def test_views_are_those_of_whole_pictures(framework, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 20, 26, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(n).resize((150, 120), Image.Resampling.BICUBIC) for n in noise]
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{i}.png")
+    whole = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures]).permute(0, 3, 1, 2)
+    batches, views = Batches(6, 6, seed=0), Views(standard_views(framework, 112), seed=5)
+    indices, rows = batches.rows(2)
+    crops = StepCrops(list_pictures(tmp_path), batches, views)[2]
+    expected, made = views(whole[indices], 2, rows), views.finish(crops, 2, rows)
+    assert len(made) == len(views.views)
+    for view, one, other, crop in zip(views.views, expected, made, crops, strict=True):
+        assert crop.dtype == torch.uint8 and one.shape == other.shape == (6, 3, view.size, view.size)
+        assert (one - other).abs().mean() < 1 / 255  # a crop is rounded to whole levels, and colours amplify that
+
+
+def test_without_colour_work_they_differ_by_rounding_alone(paths):
+    views = Views(
+        (View(64, jitter_p=0, grey=0, blur=0), View(64, jitter_p=0, grey=0, blur=0, interpolation="bicubic")), 1
+    )
+    batches = Batches(len(paths), 8, seed=0)
+    indices, rows = batches.rows(0)
+    made = views.finish(StepCrops(paths, batches, views)[0], 0, rows)
+    for at, index in enumerate(indices.tolist()):  # sizes differ, so one by one
+        picture = torch.from_numpy(np.array(read_picture(paths[index]))).permute(2, 0, 1)[None]
+        for one, other in zip(views(picture, 0, rows[at : at + 1]), made, strict=True):
+            assert (one[0] - other[at]).abs().max() < 2.1 / 255  # rows and columns are rounded each
+
+
+def test_any_workers_any_beginning_any_process(paths):
+    batches, views = Batches(len(paths), 8, seed=3), Views(standard_views("dino", 112), seed=3)
+    crops = StepCrops(paths, batches, views)
+    alone = [crops[step] for step in range(7)]  # more than two epochs of three steps
+    stream = Stream(crops, 2, 7, workers=2, pinned=False)
+    together = [stream.take() for _ in range(5)]
+    assert stream.next_step == 7
+    parts = [StepCrops(paths, Batches(len(paths), 8, 3, rank, 2), views)[4] for rank in range(2)]
+    for view in range(len(views.views)):
+        assert all(torch.equal(alone[step][view], together[step - 2][view]) for step in range(2, 7))
+        assert torch.equal(torch.cat([part[view] for part in parts]), alone[4][view])
+        assert not torch.equal(alone[0][view], alone[3][view])
+
+
+class Items(Dataset):
+    """Item 1 is one that cannot be made; making item 2 kills the process that makes it."""
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise UserError("b.jpg: not a readable picture")
+        if index == 2 and os.getpid() != int(os.environ["MAIN_PROCESS"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tensor(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_cannot_make_is_one_line(workers, monkeypatch):
+    monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
+    made = items(Items(), [0, 1, 3], workers)
+    assert next(made) == 0
+    with pytest.raises(UserError, match="^b.jpg: not a readable picture$"):
+        next(made)
+
+
+def test_a_worker_that_dies_is_one_line(monkeypatch):
+    monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
+    with pytest.raises(UserError, match="a process that reads pictures died"):
+        list(items(Items(), [0, 2, 3], workers=1))
+
+
+def test_files_read_like_a_tensor(paths, tmp_path):
+    images = FileImages(paths, 64)
+    assert images.shape == (24, 3, 64, 64) and len(images) == 24
+    whole = torch.cat(list(images.split(10)))
+    assert whole.shape == images.shape and whole.dtype == torch.uint8
+    assert torch.equal(images[3], whole[3]) and torch.equal(images[5:7], whole[5:7])
+    assert torch.equal(images[torch.tensor([7, 2])], whole[[7, 2]]) and torch.equal(images.only([7])[:], whole[7:8])
+    with pytest.raises(UserError, match="gone.jpg: not there any more"):
+        FileImages([*paths, tmp_path / "gone.jpg"], 64)[:]
+    assert list(FileImages([], 64).split(4)) == []
