@@ -136,6 +136,22 @@ def test_levels_widget(levels):
     move_all(box, lambda values: levels.describe(values["block"]))
 
 
+def test_one_basis_for_all_blocks_of_a_vit(run, views):
+    from repre_lite.visualize.levels import shared_colours
+
+    if run.recipe.arch == "swin_micro":
+        with pytest.raises(rl.UserError, match="differ in width"):
+            Levels.compute(run.encoder, views, views, shared=True)
+        return
+    levels = Levels.compute(run.encoder, views, run.model.normalise(views), shared=True)
+    together = np.stack(levels.maps)
+    assert together.min((0, 1, 2)) == pytest.approx(0) and together.max((0, 1, 2)) == pytest.approx(1)
+    assert "in one basis" in levels.describe() and is_drawn(levels.figure())
+    tap = torch.randn(6, 4, 4, generator=torch.Generator().manual_seed(0))
+    same, larger, turned = shared_colours([tap, 3 * tap + 1, -tap])  # size and offset do not count, direction does
+    assert np.allclose(same, larger, atol=1e-5) and np.allclose(same - 0.5, 0.5 - turned, atol=1e-5)
+
+
 def test_a_linear_readout_explains_linear_features_and_not_noise():
     from repre_lite.visualize.levels import _readout
 

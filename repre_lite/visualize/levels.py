@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..encoder import TappedEncoder, encode
+from ..encoder import TappedEncoder, encode, is_hierarchical
+from ..runtime.errors import UserError
 from .panel import panel, strip
 from .readout import Readout
 
@@ -19,27 +21,32 @@ from .readout import Readout
 class Levels:
     """`picture` (H, W, 3) in [0, 1]; `maps`, one for each block or stage, (h, w, 3) in [0, 1]: the first three principal
     components of its patch features as red, green and blue; `pixels`, how much of the picture (R squared, in [0, 1]) a
-    linear readout of each block's patches explains; `tapped`, the blocks RePre reads."""
+    linear readout of each block's patches explains; `tapped`, the blocks RePre reads; `shared`: one basis for all blocks."""
 
     picture: np.ndarray
     maps: tuple[np.ndarray, ...]
     pixels: tuple[float, ...]
     tapped: tuple[int, ...]
+    shared: bool = False
 
     @classmethod
     @torch.no_grad()
-    def compute(cls, encoder: TappedEncoder, views: Tensor, normalised: Tensor) -> Levels:
+    def compute(cls, encoder: TappedEncoder, views: Tensor, normalised: Tensor, shared: bool = False) -> Levels:
         """One forward over `normalised` (B, 3, H, W); the first of `views` (B, 3, H, W), in [0, 1], is shown.
 
-        The linear readout is fitted on half of the pictures and scored on the other half, so give a few dozen.
+        The linear readout is fitted on half of the pictures and scored on the other half, so give a few dozen. `shared`:
+        the blocks of a ViT write into one residual stream, so one basis can serve all, and equal colours then mean equal
+        directions. Raises UserError for that on a Swin, whose stages differ in width.
         """
+        if shared and is_hierarchical(encoder.backbone):
+            raise UserError("a Swin's stages differ in width and share no basis; leave `shared` out")
         encoder.eval()
         depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
-        maps, scores = [], []
-        for tap in encode(encoder.backbone, normalised, tuple(range(depth))).taps:
-            maps.append(colours(tap[0]))
-            scores.append(_readout(tap, views))
-        return cls(views[0].permute(1, 2, 0).numpy(), tuple(maps), tuple(scores), encoder.tap_indices)
+        taps = encode(encoder.backbone, normalised, tuple(range(depth))).taps
+        first = [tap[0] for tap in taps]
+        maps = shared_colours(first) if shared else tuple(colours(tap) for tap in first)
+        scores = tuple(_readout(tap, views) for tap in taps)
+        return cls(views[0].permute(1, 2, 0).numpy(), maps, scores, encoder.tap_indices, shared)
 
     def figure(self) -> Any:
         """The picture, then every block's map; tapped ones are marked."""
@@ -59,8 +66,9 @@ class Levels:
         """The figure, or one block of it, in one sentence."""
         if block is None:
             first, last = self.pixels[0], self.pixels[-1]
+            basis = " in one basis" if self.shared else ""
             return (
-                f"Patch features of {len(self.maps)} blocks as colours; a linear readout of block 0 explains {first:.0%} "
+                f"Patch features of {len(self.maps)} blocks as colours{basis}; a linear readout of block 0 explains {first:.0%} "
                 f"of the pixels, one of the last block {last:.0%}."
             )
         tapped = "tapped by RePre" if block in self.tapped else "not tapped"
@@ -90,6 +98,18 @@ def colours(tap: Tensor) -> np.ndarray:
     scores = tokens @ torch.linalg.svd(tokens, full_matrices=False)[2][:3].T  # (h*w, 3)
     low, high = scores.min(0).values, scores.max(0).values
     return ((scores - low) / (high - low).clamp(min=1e-6)).unflatten(0, tap.shape[1:]).numpy()
+
+
+def shared_colours(taps: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
+    """Maps (C, h, w) of equal width -> (h, w, 3) each, in [0, 1], by components and a range that all share. Deep blocks are
+    larger, so each is centred and brought to the same spread before."""
+    tokens = [tap.flatten(1).T - tap.mean((1, 2)) for tap in taps]  # (h*w, C) each
+    tokens = [each / each.square().mean().sqrt().clamp(min=1e-6) for each in tokens]
+    basis = torch.linalg.svd(torch.cat(tokens), full_matrices=False)[2][:3].T  # (C, 3)
+    scores = torch.stack([each @ basis for each in tokens])  # (blocks, h*w, 3)
+    low, high = scores.amin((0, 1)), scores.amax((0, 1))
+    scores = (scores - low) / (high - low).clamp(min=1e-6)
+    return tuple(each.unflatten(0, tap.shape[1:]).numpy() for each, tap in zip(scores, taps, strict=True))
 
 
 def _readout(tap: Tensor, views: Tensor) -> float:
