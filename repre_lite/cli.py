@@ -84,6 +84,11 @@ def build_parser() -> argparse.ArgumentParser:
     for name, (kind, choices, text) in RECIPE_OPTIONS.items():
         pretrain.add_argument(f"--{name}", type=kind, choices=choices, default=None, help=text)
     pretrain.add_argument("--compile", action="store_true", help="compile the step (CUDA; slower to start)")
+    pretrain.add_argument(
+        "--activation-checkpointing",
+        action="store_true",
+        help="larger batches in the same memory, about a third slower",
+    )
     pretrain.add_argument("--skip-unreadable", action="store_true", help="count unreadable pictures and go on")
     pretrain.set_defaults(run="repre_lite.verbs:pretrain")
 
@@ -106,7 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.set_defaults(run="repre_lite.verbs:export")
 
     report = verbs.add_parser("report", help="one or several runs as one HTML page, live and offline")
-    report.add_argument("runs", nargs="+", metavar="RUN", help="run folders; those that differ only in seed are averaged")
+    report.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders; those that differ only in seed are averaged"
+    )
     report.add_argument("--out", metavar="FILE.html", help="the page (default RUN/report.html for one run)")
     report.set_defaults(run="repre_lite.report:report")
 

@@ -54,6 +54,7 @@ class Recipe:
     data: str | None = None
     device: str = "auto"
     compile: bool = False
+    activation_checkpointing: bool = False  # blocks are computed again in the backward pass instead of remembered
     checkpoint_every: int | None = None  # steps; None: about twenty times a run
     snapshots: int = 0
     skip_unreadable: bool = False
@@ -61,7 +62,7 @@ class Recipe:
     workers: int = 4
 
 
-HOW = ("data", "device", "compile", "checkpoint_every", "images", "workers", "snapshots")
+HOW = ("data", "device", "compile", "activation_checkpointing", "checkpoint_every", "images", "workers", "snapshots")
 
 # fmt: off
 SCALES: dict[str, dict[str, Any]] = {

@@ -78,6 +78,7 @@ class RePre(nn.Module):
             )
         with fork(recipe.seed, "heads"):
             framework = build_framework(recipe.framework, encoder, **recipe.method)
+        framework.online.backbone.set_grad_checkpointing(recipe.activation_checkpointing)
         decoder = None
         if recipe.reconstruction != "none":
             mode = "single" if recipe.reconstruction == "single" else "multi"

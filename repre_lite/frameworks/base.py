@@ -76,21 +76,27 @@ class Framework(nn.Module):
 def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
     """Features of each view, only the first with taps if asked for.
 
-    On a GPU views of one size go through together (half the launches), on a CPU one by one (measured faster there).
+    Where views go `together`, those of one size share a forward pass.
     """
-    if not views[0].is_cuda:
+    if not together(views[0]):
         return [encoder(view, taps=taps and index == 0) for index, view in enumerate(views)]
     features: list[Features] = []
     while len(features) < len(views):
         size = views[len(features)].shape
         group = [view for view in views[len(features) :] if view.shape == size]
         first = taps and not features
-        together = encoder(torch.cat(group), taps=first)
-        parts = together.pooled.chunk(len(group))
+        every = encoder(torch.cat(group), taps=first)
+        parts = every.pooled.chunk(len(group))
         batch = len(group[0])
         for index, pooled in enumerate(parts):
-            features.append(Features(pooled, tuple(t[:batch] for t in together.taps) if first and index == 0 else ()))
+            features.append(Features(pooled, tuple(t[:batch] for t in every.taps) if first and index == 0 else ()))
     return features
+
+
+def together(view: Tensor) -> bool:
+    """Whether views go through an encoder together: not on a CPU, where one by one is measured to be faster; elsewhere
+    that halves the launches."""
+    return view.device.type != "cpu"
 
 
 def target_of(module: AnyModule) -> AnyModule:
@@ -111,7 +117,7 @@ def cosine_to_one(base: float, progress: float) -> float:
 def follow(target: nn.Module, online: nn.Module, coefficient: float) -> None:
     """target <- coefficient * target + (1 - coefficient) * online, parameters only: buffers are never averaged."""
     average: Any = get_ema_multi_avg_fn(coefficient)
-    average([p.detach() for p in target.parameters()], [p.detach() for p in online.parameters()], 0)
+    average(list(target.parameters()), list(online.parameters()), 0)
 
 
 def over_chance(loss: Tensor, chance: float) -> dict[str, Tensor]:

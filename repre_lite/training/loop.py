@@ -92,7 +92,7 @@ class Training:
         if distributed.world_size() > 1:
             alone = recipe.framework == "none"  # then nothing asks the encoder's last norm
             self.forward = torch.nn.parallel.DistributedDataParallel(
-                self.forward, broadcast_buffers=False, find_unused_parameters=alone
+                self.forward, broadcast_buffers=False, find_unused_parameters=alone, gradient_as_bucket_view=True
             )
         self.step = 0
         self.total_steps = recipe.steps or recipe.epochs * self.batches.steps_per_epoch
@@ -209,10 +209,10 @@ class Training:
 
 
 def steps(training: Training) -> Iterator[tuple[Losses, list[Tensor]]]:
-    """Every remaining step, in training mode, without waiting for the device."""
+    """Every remaining step, without waiting for the device. Who sets parts of the model to evaluation sets them back."""
+    training.model.train()
     try:
         while training.step < training.total_steps:
-            training.model.train()
             yield training.advance()
     finally:
         training.stream = None  # lets the processes go that read pictures
@@ -229,4 +229,5 @@ def training_steps(recipe: Recipe, source: Source | None = None) -> Iterator[Ste
         if training.logs():
             rate = (training.step - since) * recipe.batch_size / (time.perf_counter() - start)
             yield training.report(losses, views, rate)
+            training.model.train()  # who looked into it may have left it in evaluation mode
             since, start = training.step, time.perf_counter()
