@@ -55,6 +55,7 @@ class Embedding:
         """
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE, trustworthiness
+        from threadpoolctl import threadpool_limits
 
         draw = torch.Generator().manual_seed(seed)
         labels = torch.zeros(len(pictures), dtype=torch.int64) if pictures.labels is None else pictures.labels
@@ -74,7 +75,8 @@ class Embedding:
         for perplexity in perplexities:
             most_neighbours = min(perplexity, (len(x) - 1) / 3)
             tsne = TSNE(perplexity=most_neighbours, init="pca", random_state=seed)
-            maps[f"t-SNE {most_neighbours:g}"] = tsne.fit_transform(x)
+            with threadpool_limits(1):  # on some hundred points threads mostly wait for each other
+                maps[f"t-SNE {most_neighbours:g}"] = tsne.fit_transform(x)
         return cls(
             (F.interpolate(images.float(), (THUMBNAIL, THUMBNAIL), mode="area") / 255).permute(0, 2, 3, 1).numpy(),
             y.numpy(),

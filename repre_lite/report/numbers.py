@@ -1,0 +1,146 @@
+"""What the runs measured, and how they were made: tables and curves."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from ..recipes import identity
+from ..runs import RECIPE, Run, read_json
+from .arms import Arm
+from .pieces import svg, table
+
+# What summary.json may hold -> how it is called and written; % is for fractions of 1.
+MEASURES: dict[str, tuple[str, str]] = {
+    "knn_top1": ("k-NN top-1", "%"),
+    "knn_top1_untrained": ("k-NN top-1, untrained", "%"),
+    "knn_top1_pixels": ("k-NN top-1, raw pixels", "%"),
+    "linear_top1": ("linear probe top-1", "%"),
+    "linear_top1_untrained": ("linear probe top-1, untrained", "%"),
+    "online_knn_top1": ("k-NN top-1 while training", "%"),
+    "miou": ("mIoU", "%"),
+    "macc": ("mAcc", "%"),
+    "box_map": ("box mAP", "%"),
+    "mask_map": ("mask mAP", "%"),
+    "contrastive": ("contrastive loss, last batch", ".3f"),
+    "reconstruction_l1": ("reconstruction L1, last batch", ".4f"),
+    "reconstruction_psnr": ("reconstruction PSNR in dB", ".2f"),
+    "images_per_second": ("pictures a second", ".0f"),
+    "wall_seconds": ("seconds", ".0f"),
+    "peak_memory_bytes": ("peak memory in MB", "MB"),
+}
+CURVES = {
+    "contrastive": "contrastive loss",
+    "reconstruction": "reconstruction loss (L1)",
+    "weight_contrastive": "weight of the contrastive loss",
+    "weight_reconstruction": "weight of the reconstruction loss",
+    "online_knn_top1": "k-NN top-1 while training",
+    "embedding_std": "spread of the embedding",
+}
+COLOURS, DASHES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"), ("-", "--", "-.", ":")
+ENVIRONMENT = (
+    "hardware",
+    "threads",
+    "processes",
+    "precision_used",
+    "git_commit",
+    "pictures",
+    "total_steps",
+    "fingerprint",
+)
+
+
+def summary(arms: list[Arm]) -> str:
+    """Every measure of every arm, mean and spread over its runs; then differences to the first arm, paired by seed."""
+    present = [name for name in MEASURES if any(arm.values(name) for arm in arms)]
+    if not present:
+        return "<p>No run has come to its end, so nothing is summed up yet.</p>"
+    rows = [[MEASURES[name][0], *(_mean(arm.values(name), MEASURES[name][1]) for arm in arms)] for name in present]
+    several = any(len(arm.runs) > 1 for arm in arms)
+    caption = "Mean ± standard deviation over runs" if several else "One run each, so no spread is known"
+    parts = [table(caption, ["measure", *(f"{arm.name} (n = {len(arm.runs)})" for arm in arms)], rows)]
+    for arm in arms[1:]:
+        rows = []
+        for name in present:
+            label, kind = MEASURES[name]
+            ours, theirs = arm.values(name), arms[0].values(name)
+            gaps = {seed: value - theirs[seed] for seed, value in sorted(ours.items()) if seed in theirs}
+            if gaps:
+                each = "; ".join(f"seed {seed}: {_written(gap, kind, '+')}" for seed, gap in gaps.items())
+                rows.append([label, _mean(gaps, kind, "+"), each])
+        caption = f"Difference: {arm.name} minus {arms[0].name}, paired by seed" + (": no seed is in both" * (not rows))
+        parts.append(table(caption, ["measure", "mean", "each seed"], rows))
+    return "\n".join(parts)
+
+
+def _written(value: float, kind: str, sign: str = "") -> str:
+    """A value as its measure is written: accuracies in percent, their differences in points."""
+    if kind == "%":
+        return f"{100 * value:{sign}.1f} " + ("points" if sign else "%")
+    return f"{value / 1e6:{sign}.0f}" if kind == "MB" else f"{value:{sign}{kind}}"
+
+
+def _mean(values: dict[int, float], kind: str, sign: str = "") -> str:
+    """ "51.2 %" of one run, "51.2 % ± 1.3 %" of several, a dash of none."""
+    if not values:
+        return "–"
+    mean = _written(statistics.fmean(values.values()), kind, sign)
+    spread = f" ± {_written(statistics.stdev(values.values()), kind)}" if len(values) > 1 else ""
+    return mean + spread
+
+
+def curves(arms: list[Arm]) -> str:
+    """Both raw losses, both weights and what else was logged over steps: a colour and a dash an arm, a line a run."""
+    figures = []
+    for key, label in CURVES.items():
+        lines = []  # (arm, steps, values) of each run that logged it
+        for index, arm in enumerate(arms):
+            for run in arm.runs:
+                points = [(line["step"], line[key]) for line in run.metrics if line.get(key) is not None]
+                lines += [(index, *zip(*points, strict=True))] if points else []
+        if lines:
+            figures.append(_curve(arms, lines, label))
+    return f'<div class="row">{"".join(figures)}</div>' if figures else "<p>Nothing was logged yet.</p>"
+
+
+def _curve(arms: list[Arm], lines: list[tuple], label: str) -> str:
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(3.6, 2.4), layout="constrained")
+    handles = {}
+    for index, steps, values in lines:
+        style: dict[str, Any] = {
+            "color": COLOURS[index % 5],
+            "linestyle": DASHES[index % 4],
+            "marker": "o" if len(steps) < 20 else "",
+        }
+        (handles[index],) = axis.plot(steps, values, markersize=3, **style)
+    axis.set(xlabel="step", title=label)
+    if len(arms) > 1:
+        axis.legend(handles.values(), [arms[index].name for index in handles], frameon=False, fontsize=8)
+    told = "; ".join(f"{arms[index].name} from {values[0]:.3g} to {values[-1]:.3g}" for index, _, values in lines)
+    return svg(figure, f"{label} over steps: {told}")
+
+
+def recipes(arms: list[Arm]) -> str:
+    """Every field of every arm's recipe, those that differ first."""
+    held = [identity(arm.runs[0].recipe) | {"seed": [run.recipe.seed for run in arm.runs]} for arm in arms]
+    order = sorted(held[0], key=lambda name: all(recipe[name] == held[0][name] for recipe in held))
+    rows = [[name, *(_plain(recipe[name]) for recipe in held)] for name in order]
+    caption = "Fields that differ come first" if len(arms) > 1 else "Everything that decides what the run computed"
+    return table(caption, ["field", *(arm.name for arm in arms)], rows)
+
+
+def environment(runs: Sequence[Run]) -> str:
+    """What each run was computed with."""
+    held = [read_json(run.folder / RECIPE) for run in runs]
+    flat = [{name: one.get(name) for name in ENVIRONMENT} | one.get("versions", {}) for one in held]
+    rows = [[name, *(_plain(one.get(name)) for one in flat)] for name in flat[0]]
+    return table("As written down when each run began", ["", *(run.folder.name for run in runs)], rows)
+
+
+def _plain(value: object) -> str:
+    """A value of a JSON file without its quotes; a dash for none."""
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,171 @@
+"""Time x depth: one picture through the snapshots of one or several runs, and through the blocks of their encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..encoder import is_hierarchical
+from ..repre import RePre
+from ..runs import Run
+from ..runtime.errors import UserError
+from .capture import capture
+from .levels import colours
+from .panel import panel, strip
+from .truth import looked_at
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One snapshot. `picture` (H, W, 3): the decoder's, clipped for display, and its `l1`, or None without a decoder. Of
+    each of L blocks (stages of a Swin): `attention` (h, w) of the class token over patches, mean over heads, in a Swin
+    what a patch receives on average; `features` (h, w, 3), three principal components as colours."""
+
+    picture: np.ndarray | None
+    l1: float | None
+    attention: tuple[np.ndarray, ...]
+    features: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Scrubber:
+    """`view` (H, W, 3) in [0, 1]; `moments`: name of a run -> its T snapshots, the untrained model first; `steps` (T,): after
+    which each was taken; `class_token`: whether attention is that of one."""
+
+    view: np.ndarray
+    moments: dict[str, tuple[Moment, ...]]
+    steps: tuple[int, ...]
+    class_token: bool
+
+    @classmethod
+    def compute(cls, runs: Mapping[str, Run], view: Tensor) -> Scrubber:
+        """The snapshots that all `runs` share, on `view` (3, H, W) in [0, 1]. Raises UserError for runs without a snapshot in
+        common, or of different depth."""
+        steps = sorted(set.intersection(*(set(run.snapshots) for run in runs.values())))
+        if len(steps) < 2:
+            raise UserError(
+                f"{', '.join(str(run.folder) for run in runs.values())}: no snapshot after the same step in all; pretrain "
+                "with --snapshots 8, and the same steps where runs shall be compared"
+            )
+        models = {name: [run.at(step) for step in steps] for name, run in runs.items()}
+        moments = {name: _steady([_moment(model, view) for model in several]) for name, several in models.items()}
+        if len({len(several[0].attention) for several in moments.values()}) > 1:
+            raise UserError("these runs have encoders of different depth; scrub through them one by one")
+        class_token = not is_hierarchical(next(iter(runs.values())).encoder.backbone)
+        return cls(view.permute(1, 2, 0).numpy(), moments, tuple(steps), class_token)
+
+    @property
+    def depth(self) -> int:
+        return len(next(iter(self.moments.values()))[0].attention)
+
+    @property
+    def brightest(self) -> float:
+        """The largest attention anywhere: where the colour scale of every map ends."""
+        return max(float(a.max()) for several in self.moments.values() for moment in several for a in moment.attention)
+
+    def draw(self, axes: Any, moment: Moment, block: int) -> Any:
+        """Reconstruction, attention and features of one moment into three matplotlib axes; returns the middle image."""
+        if moment.picture is None:
+            axes[0].text(0.5, 0.5, "no decoder", ha="center", va="center", fontsize=9)
+            axes[0].set(xticks=[], yticks=[], aspect="equal")
+        else:
+            strip(axes[0], moment.picture)
+            axes[0].set_xlabel(f"L1 {moment.l1:.3f}", fontsize=9)
+        strip(axes[2], moment.features[block])
+        return strip(axes[1], moment.attention[block], cmap="viridis", vmin=0, vmax=self.brightest)
+
+    def figure(self, block: int | None = None) -> Any:
+        """Three rows for each run, reconstruction, attention and features, over time from left to right."""
+        from matplotlib import pyplot as plt
+
+        block = self.depth - 1 if block is None else block
+        rows, columns = 3 * len(self.moments), len(self.steps)
+        figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns + 1, 1.25 * rows), layout="compressed")
+        for index, (name, several) in enumerate(self.moments.items()):
+            part = axes[3 * index : 3 * index + 3]
+            for column, moment in enumerate(several):
+                shown = self.draw(part[:, column], moment, block)
+                part[0, column].set_title(f"step {self.steps[column]}" if index == 0 else "", fontsize=9)
+            for axis, row in zip(part[:, 0], (f"{name}\nredrawn", "attention", "features"), strict=True):
+                axis.set_ylabel(row, fontsize=9)
+            figure.colorbar(shown, ax=part[1], fraction=0.02, label="share")
+        plt.close(figure)
+        return figure
+
+    def describe(self, time: int | None = None, block: int | None = None) -> str:
+        """One moment at one block, or the whole way, in one sentence."""
+        looks = "the class token looks most" if self.class_token else "most attention goes"
+        if time is None:
+            first, last = ({n: m[i] for n, m in self.moments.items()} for i in (0, -1))
+            told = [f"{n} from L1 {first[n].l1:.3f} to {last[n].l1:.3f}" for n in first if first[n].l1 is not None]
+            return f"{len(self.steps)} moments of {', '.join(self.moments)} at {self.depth} depths; " + (
+                f"reconstructions go {'; '.join(told)}." if told else "none has a decoder."
+            )
+        block = self.depth - 1 if block is None else block
+        told = []
+        for name, several in self.moments.items():
+            moment, attention = several[time], several[time].attention[block]
+            row, column = np.unravel_index(attention.argmax(), attention.shape)
+            drawn = "" if moment.l1 is None else f"redraws with L1 {moment.l1:.3f}, "
+            told.append(f"{name} {drawn}{looks} on row {row}, column {column} ({attention.max():.0%})")
+        return f"After step {self.steps[time]}, at depth {block}: {'; '.join(told)}."
+
+    def widget(self) -> Any:
+        """Sliders for time and depth; a column for each run."""
+        import ipywidgets as widgets
+
+        def draw(time: int, block: int) -> tuple[Any, str]:
+            from matplotlib import pyplot as plt
+
+            columns = len(self.moments) + 1
+            figure, axes = plt.subplots(3, columns, figsize=(2 * columns, 5.6), layout="compressed")
+            strip(axes[0][0], self.view, "view")
+            for axis in axes[1:, 0]:
+                axis.set_axis_off()
+            for column, (name, several) in enumerate(self.moments.items(), 1):
+                shown = self.draw(axes[:, column], several[time], block)
+                axes[0][column].set_title(name, fontsize=9)
+            for axis, row in zip(axes[:, 1], ("redrawn", "attention", "features"), strict=True):
+                axis.set_ylabel(row, fontsize=9)
+            figure.colorbar(shown, ax=axes[1, 1:], fraction=0.03, label="share of attention")
+            plt.close(figure)
+            return figure, self.describe(time, block)
+
+        moments = [(f"step {step}", index) for index, step in enumerate(self.steps)]
+        return panel(
+            draw,
+            time=widgets.SelectionSlider(options=moments, value=len(moments) - 1, description="time"),
+            block=widgets.IntSlider(self.depth - 1, 0, self.depth - 1, description="depth"),
+        )
+
+
+@torch.no_grad()
+def _moment(model: RePre, view: Tensor) -> Moment:
+    """One forward gives attention, features and, through the decoder, the reconstruction."""
+    encoder, image = model.framework.evaluated, model.normalise(view)
+    depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
+    blocks, (_, features) = capture(encoder.backbone, image, tuple(range(depth)))
+    picture, l1 = None, None
+    if (
+        model.decoder is not None and encoder is model.framework.online
+    ):  # a decoder reads the online encoder's taps only
+        drawn = model.decoder([features[index] for index in encoder.tap_indices])[0]  # (3, H, W)
+        picture, l1 = drawn.clamp(0, 1).permute(1, 2, 0).numpy(), float((drawn - view).abs().mean())
+    if is_hierarchical(encoder.backbone):
+        blocks = list({block.grid: block for block in blocks}.values())  # the last block of each stage
+    return Moment(picture, l1, tuple(looked_at(block) for block in blocks), tuple(colours(tap[0]) for tap in features))
+
+
+def _steady(moments: list[Moment]) -> tuple[Moment, ...]:
+    """The sign of a principal component means nothing: turn each to agree with the moment before, so colours stay."""
+    for before, after in zip(moments, moments[1:], strict=False):
+        for one, two in zip(before.features, after.features, strict=True):
+            for c in range(3):
+                if ((one[..., c] - one[..., c].mean()) * (two[..., c] - two[..., c].mean())).sum() < 0:
+                    two[..., c] = 1 - two[..., c]
+    return tuple(moments)
