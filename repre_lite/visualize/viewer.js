@@ -209,9 +209,7 @@ class Canvas {
 /** Dots above 0, 1, 2, ... */
 class Chart {
   constructor(ui, caption) {
-    this.node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    this.node.setAttribute("viewBox", "0 0 208 150");
-    this.node.role = "img";
+    this.node = make("div", { innerHTML: '<svg viewBox="0 0 208 150" role="img"></svg>' }).firstChild;
     ui.canvases.append(make("figure", {}, this.node, make("figcaption", {}, caption)));
   }
 
@@ -489,6 +487,7 @@ const STYLE = `
 function mount(el, kind, data, state, changed = () => {}) {
   const theme = { true: "light", false: "dark" }[document.body.dataset.jpThemeLight]; // JupyterLab's own choice
   el.classList.add("repre-lite");
+  el.dataset.lmSuppressShortcuts = "true"; // arrow keys are for the view's sliders, not for JupyterLab's cells
   if (theme) el.style.colorScheme = theme;
   const ui = new Interface(el, state);
   const update = kinds[kind](ui, unpack(data));

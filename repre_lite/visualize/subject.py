@@ -1,0 +1,81 @@
+"""What is looked at: an encoder from a run, a timm name or untrained, and a photograph from a file, an upload or scikit-learn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from timm.data import resolve_model_data_config
+from torch import Tensor
+
+from ..data.reading import read_picture, square, to_rgb
+from ..encoder import TappedEncoder, build_encoder
+from ..repre import IMAGENET_MEAN, IMAGENET_STD
+from ..runs import RECIPE, Run, load_run
+from ..runtime.errors import UserError
+
+PHOTOGRAPHS = ("china", "flower")  # scikit-learn brings these two
+
+
+def open_encoder(
+    source: Run | TappedEncoder | str | Path, image_size: int | None = None, pretrained: bool = False
+) -> tuple[TappedEncoder, Callable[[Tensor], Tensor]]:
+    """An encoder in evaluation mode, and what turns views in [0, 1] into what it reads.
+
+    `source`: a run or its folder (the online encoder, whose taps the decoder reads); an encoder; or a name that
+    `build_encoder` knows, untrained, or, `pretrained`, any timm name with a tag or without, whose weights timm fetches.
+    `image_size` in pixels goes with a name; None means 224, or what the weights were trained with. Raises UserError for
+    an unknown name, and where weights cannot be fetched.
+    """
+    if isinstance(source, (str, Path)) and (Path(source) / RECIPE).exists():
+        source = load_run(source)
+    if isinstance(source, Run):
+        return source.encoder.eval(), source.model.normalise
+    if isinstance(source, TappedEncoder):
+        return source.eval(), normalising(IMAGENET_MEAN, IMAGENET_STD)
+    if not pretrained:
+        return build_encoder(str(source), image_size or 224).eval(), normalising(IMAGENET_MEAN, IMAGENET_STD)
+    name = str(source)
+    if not timm.is_model_pretrained(name):
+        raise UserError(f"--arch {name}: timm has no weights of that name; see timm.list_pretrained()")
+    arguments: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
+    try:
+        backbone = timm.create_model(name, pretrained=True, num_classes=0, **arguments)
+    except Exception as error:  # the network, the disk, the server: each with errors of its own
+        raise UserError(
+            f"--arch {name}: weights not fetched ({type(error).__name__}); go online once, or use a run"
+        ) from None
+    config = resolve_model_data_config(backbone)
+    encoder = TappedEncoder(backbone, image_size or config["input_size"][-1])
+    return encoder.eval(), normalising(config["mean"], config["std"])
+
+
+def normalising(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """(..., 3, H, W) in [0, 1] -> minus `mean`, by `std`, three numbers each."""
+    shift, scale = (torch.tensor(three).view(3, 1, 1) for three in (mean, std))
+    return lambda view: (view - shift) / scale
+
+
+def photograph(source: str | Path | bytes, size: int) -> Tensor:
+    """A picture as uint8 (3, size, size), the middle of it: a file, the bytes of an upload, or "china" or "flower".
+
+    Raises UserError where there is no readable picture.
+    """
+    if isinstance(source, bytes):
+        try:
+            picture = to_rgb(Image.open(io.BytesIO(source)))
+        except Exception as error:  # Pillow's plugins raise whatever they like on damaged files
+            raise UserError(f"the upload is no readable picture ({type(error).__name__}); choose another") from None
+    elif source in PHOTOGRAPHS:
+        from sklearn.datasets import load_sample_image
+
+        picture = Image.fromarray(load_sample_image(f"{source}.jpg"))
+    else:
+        picture = read_picture(Path(source))
+    return torch.from_numpy(np.asarray(square(picture, size)).transpose(2, 0, 1).copy())
