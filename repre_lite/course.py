@@ -53,7 +53,7 @@ def show(rows: dict[str, Tensor], captions: Sequence[str] = (), scale: float = 1
         for axis, picture in zip(line, pictures, strict=False):
             x = picture.detach().cpu()
             x = x.float() / 255 if x.dtype == torch.uint8 else x.float().clamp(0, 1)
-            axis.imshow(x.permute(1, 2, 0).numpy())
+            axis.imshow(x.permute(1, 2, 0).numpy(), interpolation="nearest")
         line[0].set_ylabel(name, fontsize=9)
     for axis, caption in zip(axes[-1], captions, strict=False):
         axis.set_xlabel(caption, fontsize=9)

@@ -29,22 +29,25 @@ class Balance:
         return weights[0], weights[1], total
 
     def figure(self, contrastive: float = 2.0, reconstruction: float = 0.1) -> Any:
-        """The objective as a function of each s, its lowest point marked."""
+        """Left the objective as a function of each s, right the weight at rest as a function of the loss; both marked."""
         from matplotlib import pyplot as plt
 
-        figure, axis = plt.subplots(figsize=(5, 2.7), layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.7), layout="constrained")
         grid = [self.floor + i * (3 - self.floor) / 200 for i in range(201)]
-        for loss, name, colour, style in (
-            (contrastive, "contrastive", "#0072B2", "-"),
-            (reconstruction, "reconstruction", "#D55E00", "--"),
+        losses = [10 ** (i / 50 - 4) for i in range(251)]
+        axes[1].plot(losses, [self.rest(loss, loss)[0] for loss in losses], color="0.6", linewidth=1)
+        for loss, name, colour, style, mark in (
+            (contrastive, "contrastive", "#0072B2", "-", "o"),
+            (reconstruction, "reconstruction", "#D55E00", "--", "D"),
         ):
-            axis.plot(
-                grid, [(math.exp(-s) * loss + s) / 2 for s in grid], style, color=colour, label=f"{name} {loss:g}"
-            )
+            objective = [(math.exp(-s) * loss + s) / 2 for s in grid]
+            axes[0].plot(grid, objective, style, color=colour, label=f"{name} {loss:g}")
             rest = max(math.log(loss), self.floor)
-            axis.plot(rest, (math.exp(-rest) * loss + rest) / 2, "o", color=colour)
-        axis.set(xlabel="s, the log-variance", ylabel="(exp(-s) L + s) / 2", ylim=(-3, 6))
-        axis.legend(frameon=False, fontsize=9)
+            axes[0].plot(rest, (math.exp(-rest) * loss + rest) / 2, mark, color=colour)
+            axes[1].plot(loss, math.exp(-rest) / 2, mark, color=colour)
+        axes[0].set(xlabel="s, the log-variance", ylabel="(exp(-s) L + s) / 2", ylim=(-3, 6))
+        axes[1].set(xlabel="loss L", ylabel="weight at rest", xscale="log", yscale="log")
+        axes[0].legend(frameon=False, fontsize=9)
         plt.close(figure)
         return figure
 
@@ -74,10 +77,13 @@ class Balance:
 
 
 def curves(metrics: Sequence[dict[str, Any]], title: str = "") -> Any:
-    """Three small plots over steps from lines of metrics.jsonl: both raw losses, both weights, k-NN where it was taken."""
+    """Small plots over steps from lines of metrics.jsonl: both raw losses, both weights, and k-NN if it was taken."""
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+    seen = [(line["step"], line["online_knn_top1"]) for line in metrics if line.get("online_knn_top1") is not None]
+    count = 3 if seen else 2
+    figure, axes = plt.subplots(1, count, figsize=(3 * count, 2.6), layout="constrained")
     steps = [line["step"] for line in metrics]
     for axis, prefix, name in ((axes[0], "", "raw loss"), (axes[1], "weight_", "weight")):
         for key, colour, style in (("contrastive", "#0072B2", "-"), ("reconstruction", "#D55E00", "--")):
@@ -85,11 +91,14 @@ def curves(metrics: Sequence[dict[str, Any]], title: str = "") -> Any:
             if any(value is not None for value in values):
                 axis.plot(steps, values, style, color=colour, label=key)
         axis.set(xlabel="step", ylabel=name, yscale="log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
         if axis.lines:
             axis.legend(frameon=False, fontsize=9)
-    seen = [(line["step"], line["online_knn_top1"]) for line in metrics if line.get("online_knn_top1") is not None]
-    axes[2].plot([s for s, _ in seen], [100 * v for _, v in seen], "o-", color="#009E73")
-    axes[2].set(xlabel="step", ylabel="k-NN top-1 (%)", ylim=(0, 100))
+    if seen:
+        axes[2].plot([s for s, _ in seen], [100 * v for _, v in seen], "o-", color="#009E73")
+        axes[2].set(xlabel="step", ylabel="k-NN top-1 (%)", ylim=(0, 100))
     figure.suptitle(title, fontsize=10)
     plt.close(figure)
     return figure
