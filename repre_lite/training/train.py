@@ -154,7 +154,7 @@ def _resume(training: Training, out: Path, quiet: bool) -> None:
             files.truncate_jsonl(out / METRICS, lambda record: False)
         return
     held, here = read_json(out / RECIPE), _resolved(training)
-    for name in ("versions", "hardware", "threads", "processes", "fingerprint"):
+    for name in ("versions", "hardware", "threads", "processes", "fingerprint", "images"):
         if held.get(name) != here[name]:
             _say(f"{out}: {name} differ from when this run began, so its numbers may differ slightly", quiet)
     state = files.load_checkpoint(checkpoint)

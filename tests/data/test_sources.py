@@ -1,12 +1,15 @@
 """Every kind of picture file and folder: read as RGB, or one clear line."""
 
 import pickle
+import shutil
+from importlib import resources
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from repre_lite.data.files import FileImages
 from repre_lite.data.pictures import choose
 from repre_lite.data.reading import list_pictures, read_picture, read_squares
 from repre_lite.data.sources import load_source
@@ -103,12 +106,14 @@ def test_what_is_wrong_with_a_tree_is_said(tmp_path):
     good = labelled(tmp_path / "good", {"train": {"a": 2}, "val": {"other": 1}})
     empty = labelled(tmp_path / "empty", {"train": {"a": 2}})
     (empty / "val").mkdir()
+    flat = labelled(tmp_path / "flat", {"train": {"a": 2}, "val": {"": 2}})
     save(tmp_path / "loose" / "train" / "x.png")
     save(tmp_path / "loose" / "train" / "y.png")
     (tmp_path / "bare" / "train").mkdir(parents=True)
     for scale, folder, words in (
         ("folder", good, "class 'other'"),
         ("folder", empty, "no pictures"),
+        ("folder", flat, "outside of class folders"),
         ("cifar10", tmp_path / "loose", "class folders"),
         ("cifar10", tmp_path / "bare", "at least 2"),
         ("imagenet1k", tmp_path, "no train/ folder"),
@@ -132,6 +137,80 @@ def test_torchvisions_root_is_recognised(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *a: True)
     source = load_source("cifar10", str(tmp_path), 32, train_images=8)
     assert source.train.images.shape == (8, 3, 32, 32) and source.train.labels.bincount().tolist() == [2, 2, 2, 2]
+
+
+def stl(root, unlabelled=20):
+    """The files of torchvision's STL10 with 10 labelled, some unlabelled and 10 test pictures."""
+    folder = root / "stl10_binary"
+    folder.mkdir(parents=True)
+    (folder / "class_names.txt").write_text("\n".join("abcdefghij") + "\n")
+    (folder / "fold_indices.txt").write_text("")
+    for name, count, grey in (("train", 10, 50), ("unlabeled", unlabelled, 90), ("test", 10, 200)):
+        np.full(count * 3 * 96 * 96, grey, np.uint8).tofile(folder / f"{name}_X.bin")
+        if name != "unlabeled":
+            np.arange(1, count + 1, dtype=np.uint8).tofile(folder / f"{name}_y.bin")
+    return root
+
+
+def test_stl_trains_on_all_and_is_judged_by_its_labelled_pictures(tmp_path, monkeypatch):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda self: True)
+    source = load_source("stl10", str(stl(tmp_path)), 64)
+    assert source.train.images.shape == (30, 3, 96, 96) and source.train.labels is None
+    assert source.labelled.labels.tolist() == list(range(10)) and (source.labelled.images == 50).all()
+    assert source.val.labels.tolist() == list(range(10)) and (source.val.images == 200).all()
+    assert source.train.images[:, 0, 0, 0].unique().tolist() == [50, 90] and source.val.classes == tuple("abcdefghij")
+    assert len(load_source("stl10", str(tmp_path), 64, train_images=12).train) == 12
+
+
+def test_stl_as_a_tree(tmp_path):
+    counts = {"train": {"a": 4, "b": 4}, "val": {"a": 2, "b": 2}, "unlabeled": {"": 6}}
+    source = load_source("stl10", str(labelled(tmp_path, counts)), 64)
+    assert len(source.train) == 14 and source.train.labels is None and source.train.images.shape[2:] == (96, 96)
+    assert source.labelled.labels.tolist() == [0] * 4 + [1] * 4 and len(source.val) == 4
+
+
+def test_imagenet100_is_picked_out_of_imagenet(tmp_path, capsys):
+    from repre_lite.data.tree import _imagenet100
+
+    hundred = sorted((resources.files("repre_lite.data") / "imagenet100.txt").read_text().split())
+    assert len(hundred) == len(set(hundred)) == 100
+    counts = {part: {name: 1 for name in [*hundred, "n00000001", "n99999999"]} for part in ("train", "val")}
+    source = load_source("imagenet100", str(labelled(tmp_path / "whole", counts)), 16)
+    assert source.train.classes == tuple(hundred) == source.val.classes and len(source.train) == len(source.val) == 100
+    assert len(load_source("imagenet1k", str(tmp_path / "whole"), 16).train.classes) == 102
+    own = {part: {"n01": 2, "n02": 2} for part in ("train", "val")}
+    assert load_source("imagenet100", str(labelled(tmp_path / "own", own)), 16).val.classes == ("n01", "n02")
+    assert "taken as it is, 2 classes" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "whole" / "train" / hundred[5])
+    with pytest.raises(UserError, match=f"101 classes, but not {hundred[5]}"):
+        _imagenet100(tmp_path / "whole" / "train")
+
+
+def test_imagenet_is_found_by_its_name(tmp_path, monkeypatch):
+    labelled(tmp_path / "imagenet", {"train": {"a": 2}})
+    monkeypatch.setenv("REPRE_LITE_DATA", str(tmp_path))
+    assert len(load_source("imagenet1k", None, 16).train) == len(load_source("imagenet100", None, 16).train) == 2
+
+
+def test_larger_pictures_stay_in_their_files(tmp_path):
+    source = load_source("folder", str(labelled(tmp_path, {"train": {"a": 3, "b": 3}, "val": {"a": 2}})), 112)
+    assert isinstance(source.train.images, FileImages) and source.train.images.shape == (6, 3, 128, 128)
+    part = source.train.subset(4)
+    assert part.labels.tolist() == [0, 0, 1, 1] and part.images[:].shape == (4, 3, 128, 128)
+    assert source.labelled is source.train and torch.equal(source.val.images[1], source.val.images[:][1])
+
+
+def test_links_are_followed_but_not_round_and_round(tmp_path):
+    save(tmp_path / "elsewhere" / "x.png")
+    save(tmp_path / "tree" / "a" / "y.png")
+    (tmp_path / "tree" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "tree" / "a" / "up").symlink_to(tmp_path / "tree")
+    assert [str(path.relative_to(tmp_path / "tree")) for path in list_pictures(tmp_path / "tree")] == [
+        "a/y.png",
+        "b/x.png",
+    ]
 
 
 def test_subsets_are_even_and_seeded():
