@@ -119,13 +119,13 @@ class TapMixer:
 
         controls: dict[str, Any] = {}
         for i, name in enumerate(self.names):
-            controls[f"tap{i}"] = widgets.ToggleButtons(
-                options=choices, description=name, style={"button_width": "3.5em"}
-            )
+            controls[f"tap{i}"] = widgets.Dropdown(options=choices, description=name, layout={"width": "190px"})
             controls[f"weight{i}"] = widgets.FloatSlider(1, min=0, max=1, step=0.05, description="weight")
         if self.others:
             controls["other"] = widgets.IntSlider(1, 1, self.others, description="swap with")
-        return panel(draw, **controls)
+        box = panel(draw, **controls)
+        box.children[0].layout = {"display": "grid", "grid_template_columns": "repeat(2, max-content)"}  # a tap a row
+        return box
 
     def to_html(self, other: int = 1, script: bool = True) -> str:
         """Live without kernel or network: every combination of taps on and off and, where the pictures' size allows it,

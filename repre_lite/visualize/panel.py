@@ -25,7 +25,7 @@ def panel(draw: Callable[..., tuple[Any, str]], **controls: Any) -> Any:
     """Controls above a picture and its sentence.
 
     `draw` takes the controls' values by their names and returns a figure and one sentence that says what it shows; it
-    must not run a network. Every control is an ipywidget and so works by keyboard. The box keeps `controls`, `picture`
+    must not run an encoder. Every control is an ipywidget and so works by keyboard. The box keeps `controls`, `picture`
     and `sentence` for tests.
     """
     import ipywidgets as widgets

@@ -142,14 +142,16 @@ class Canvas {
     this.fill(h, w, (i) => values.subarray(start + 3 * i, start + 3 * i + 3));
   }
 
-  /** A map of h x w values in colours from `low` to `high`, with its colour bar; where the bar ends, colours stay. */
+  /** A map of h x w values in colours from `low` to `high`, with its colour bar. Beyond its ends colours stay
+   *  the same, which the bar says once it happened. */
   map(values, h, w, table, low, high, frame) {
     const colour = colourMap(table, low, high);
     this.fill(h, w, (i) => colour(values[i]), frame);
     const bar = Array.from({ length: 17 }, (_, i) => `rgb(${colour(low + ((high - low) * i) / 16)})`);
     const strip = make("i");
     strip.style.background = `linear-gradient(to right, ${bar})`;
-    this.legend.replaceChildren(short(low), strip, short(high));
+    this.over ||= values.some((value) => value > high);
+    this.legend.replaceChildren(short(low), strip, (this.over ? "≥ " : "") + short(high));
   }
 
   /** Veil each of h x w places that is not `kept`. */
@@ -199,7 +201,6 @@ class Canvas {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!step) return;
       event.preventDefault();
-      event.stopPropagation(); // a notebook would move to the next cell
       const [row, column] = place();
       to(row + step[0], column + step[1]);
     };
@@ -487,7 +488,7 @@ const STYLE = `
 function mount(el, kind, data, state, changed = () => {}) {
   const theme = { true: "light", false: "dark" }[document.body.dataset.jpThemeLight]; // JupyterLab's own choice
   el.classList.add("repre-lite");
-  el.dataset.lmSuppressShortcuts = "true"; // arrow keys are for the view's sliders, not for JupyterLab's cells
+  el.addEventListener("keydown", (event) => event.stopPropagation()); // arrows move sliders, not a notebook's cells
   if (theme) el.style.colorScheme = theme;
   const ui = new Interface(el, state);
   const update = kinds[kind](ui, unpack(data));
