@@ -184,6 +184,12 @@ def test_balance_figure_sentence_and_widget():
     move_all(balance.widget(), lambda values: balance.describe(*(round(value, 4) for value in values.values())))
 
 
+def test_balance_marks_the_weights_at_rest():
+    balance = Balance()
+    marks = balance.figure(2.0, 1e-4).axes[1].lines[1:]
+    assert [float(mark.get_ydata()[0]) for mark in marks] == pytest.approx(balance.rest(2.0, 1e-4)[:2])
+
+
 @pytest.mark.parametrize("missing", ["online_knn_top1", "contrastive", "weight_contrastive"])
 def test_curves_draw_what_was_logged(missing):
     line = {"contrastive": 2.0, "reconstruction": 0.3, "weight_contrastive": 0.2, "weight_reconstruction": 1.0}
@@ -191,6 +197,7 @@ def test_curves_draw_what_was_logged(missing):
     labels = [[drawn.get_label() for drawn in axis.lines] for axis in curves(rows).axes]
     assert labels[0] == labels[1] == ["contrastive", "reconstruction"]
     figure = curves([row | {missing: None} for row in rows], "a title")
+    assert len(figure.axes) == (2 if missing == "online_knn_top1" else 3)
     assert sum(len(axis.lines) * (axis.lines[0].get_xdata().size > 0) for axis in figure.axes) == 4
     assert is_drawn(figure)
 
