@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--activation-checkpointing",
         action="store_true",
-        help="larger batches in the same memory, about a third slower",
+        help="larger batches in the same memory, for about a sixth more computing",
     )
     pretrain.add_argument("--skip-unreadable", action="store_true", help="count unreadable pictures and go on")
     pretrain.set_defaults(run="repre_lite.verbs:pretrain")
@@ -116,6 +116,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--out", metavar="FILE.html", help="the page (default RUN/report.html for one run)")
     report.set_defaults(run="repre_lite.report:report")
+
+    plan = verbs.add_parser("plan", help="what a run takes, before it is paid for: memory, input, hours")
+    plan.add_argument("--scale", choices=tuple(SCALES), default="imagenet1k", help="the recipe (default imagenet1k)")
+    plan.add_argument("--gpus", default="8xV100", help="number and name, such as 8xV100-32GB (default 8xV100)")
+    plan.add_argument("--measure", action="store_true", help="also take 20 real steps on this machine")
+    plan.add_argument("--data", help="pictures to count and, with --measure, to read")
+    for name, (kind, choices, text) in RECIPE_OPTIONS.items():
+        plan.add_argument(f"--{name}", type=kind, choices=choices, default=None, help=text)
+    plan.add_argument("--activation-checkpointing", action="store_true", help="plan with it")
+    plan.set_defaults(run="repre_lite.plan:plan")
 
     lab = verbs.add_parser("lab", help="JupyterLab on a private copy of the course")
     lab.add_argument("--reset", metavar="NN", help="take lesson NN afresh (the changed one is kept beside it)")

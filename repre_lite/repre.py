@@ -78,7 +78,7 @@ class RePre(nn.Module):
             )
         with fork(recipe.seed, "heads"):
             framework = build_framework(recipe.framework, encoder, **recipe.method)
-        framework.online.backbone.set_grad_checkpointing(recipe.activation_checkpointing)
+        framework.online.backbone.set_grad_checkpointing(recipe.activation_checkpointing)  # type: ignore[operator]
         decoder = None
         if recipe.reconstruction != "none":
             mode = "single" if recipe.reconstruction == "single" else "multi"

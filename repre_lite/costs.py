@@ -1,0 +1,84 @@
+"""What a training step of a recipe costs, without a GPU: operations counted, memory for the backward pass added up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from . import flops
+from .data.views import standard_views
+from .recipes import Recipe
+from .repre import RePre
+
+
+def blank_views(recipe: Recipe, batch: int) -> list[Tensor]:
+    """Views as the recipe's framework wants them, (B, 3, size, size) each, all black."""
+    sizes = [view.size for view in standard_views(recipe.framework, recipe.image_size)]
+    return [torch.zeros(batch, 3, size, size) for size in sizes]
+
+
+def step_flops(recipe: Recipe) -> int:
+    """Floating-point operations of a training step for one picture, counted on the meta device."""
+    batch = 2  # batch norm wants more than one
+    with torch.device("meta"):
+        model, views = RePre.from_recipe(recipe), blank_views(recipe, batch)
+    return flops.count(lambda: model(views).total.backward()) // batch
+
+
+class Remembered:
+    """A context that adds up what a forward pass keeps for the backward pass: `total` bytes, each memory once and without
+    the model's own, and in `blocks` what each transformer block of the online encoder keeps."""
+
+    def __init__(self, model: RePre) -> None:
+        own = (*model.parameters(), *model.buffers())
+        self.held: dict[int, Any] = {id(tensor.untyped_storage()): tensor.untyped_storage() for tensor in own}
+        self.total = 0
+        self.blocks: dict[Any, int] = {}
+        self.model = model
+
+    def __enter__(self) -> Remembered:
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+        self.hooks.__enter__()
+        self.handles = []
+        for block in self.model.framework.online.backbone.modules():
+            if isinstance(block, Block | SwinTransformerBlock):
+                self.handles += [
+                    block.register_forward_pre_hook(lambda block, _: self._count(block, -self.total)),
+                    block.register_forward_hook(lambda block, *_: self._count(block, self.total)),
+                ]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.hooks.__exit__(*error)
+        for handle in self.handles:
+            handle.remove()
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        if id(memory) not in self.held:
+            self.held[id(memory)] = memory
+            self.total += memory.nbytes()
+        return tensor
+
+    def _count(self, block: Any, change: int) -> None:
+        self.blocks[block] = self.blocks.get(block, 0) + change
+
+
+def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
+    """Bytes a step keeps for its backward pass: once, for each picture, and the most of it in one block.
+
+    The line through batches of 2 and 4, done on the CPU; what autocast does there in bf16 it does on a GPU in fp16 too.
+    """
+    model = RePre.from_recipe(recipe)
+    found = []
+    for batch in (2, 4):
+        views = blank_views(recipe, batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), Remembered(model) as kept:
+            model(views)
+        found.append((kept.total, max(kept.blocks.values())))
+    (few, _), (many, most) = found
+    return 2 * few - many, (many - few) // 2, most // 4

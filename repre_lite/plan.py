@@ -1,0 +1,273 @@
+"""What a run will take before it is paid for: operations, memory, input, hours, and what each figure assumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import flops
+from .costs import activations, step_flops
+from .data.cache import build_cache
+from .data.files import FileImages
+from .data.loaders import Batches
+from .data.reading import list_pictures
+from .data.scenes import scenes
+from .data.sources import IMAGENET, SCENES_TRAIN, Pictures, Source, load_source
+from .data.stream import StepCrops
+from .data.tree import IN_MEMORY, STL_SIDE
+from .data.views import Views, standard_views
+from .gpus import GIB, GPU, parse_gpus
+from .recipes import Recipe, recipe
+from .repre import RePre
+from .runtime.device import describe_device, pick_device, set_threads
+from .runtime.errors import UserError
+from .training.loop import Training, steps
+
+SHARE = (0.25, 0.40)  # of its peak a GPU is assumed to reach in a step of this kind, low and high
+RESERVE = 1.5 * GIB  # a GPU: CUDA itself, library workspaces
+MOMENTARY = 1.1  # activations times this: what lives only for a moment, and gaps between blocks of memory
+LAUNCH = 6e-3  # seconds the host needs to launch a step and its views, however small they are
+# Pictures/s a core of a recent server cuts both 224-pixel views from, files as large as ImageNet's (110 kB); measured
+# were 485 and 1,750 for files of 67 kB, decoding takes a time that goes with the size
+DECODE, CACHED = 340, 1_750
+PICTURES = {
+    "scenes": SCENES_TRAIN,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "stl10": 105_000,
+    "imagenet100": 126_689,
+    "imagenet1k": 1_281_167,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All figures of a plan; bytes and FLOPs are numbers of one GPU or one picture as named, times in seconds."""
+
+    recipe: Recipe
+    gpus: int
+    gpu: GPU
+    pictures: int
+    parameters: dict[str, int]  # encoder, heads, decoder, target
+    flops: int  # of a step, for one picture
+    flops_plain: int  # the same without the branch
+    flops_checkpointed: int
+    memory: dict[str, int]  # what does not grow with the batch, by part
+    activations: int  # for one picture
+    activations_checkpointed: int
+
+    @property
+    def largest_batch(self) -> int:
+        return self._largest(self.activations)
+
+    @property
+    def largest_batch_checkpointed(self) -> int:
+        return self._largest(self.activations_checkpointed)
+
+    def _largest(self, each: int) -> int:
+        """Pictures a GPU can hold, a multiple of 8."""
+        room = self.gpu.memory - RESERVE - sum(self.memory.values())
+        return max(0, int(room / (MOMENTARY * each)) // 8 * 8)
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.steps or self.recipe.epochs * (self.pictures // self.recipe.batch_size)
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether the recipe's batch needs activation checkpointing, or asks for it."""
+        return self.recipe.activation_checkpointing or self.recipe.batch_size > self.gpus * self.largest_batch
+
+    def pictures_per_second(self, share: float) -> float:
+        """Of all GPUs, where each reaches `share` of its peak, if the host can launch as fast."""
+        each = self.flops_checkpointed if self.checkpointing else self.flops
+        return min(self.gpus * self.gpu.peak * share / each, self.recipe.batch_size / LAUNCH)
+
+    def hours(self, pictures_per_second: float) -> float:
+        return self.steps * self.recipe.batch_size / pictures_per_second / 3600
+
+    def advice(self) -> str:
+        """Which batch is reachable, and how."""
+        batch, most = self.recipe.batch_size, self.gpus * self.largest_batch_checkpointed
+        if batch <= self.gpus * self.largest_batch:
+            return f"batch {batch} fits"
+        if batch <= most:
+            return f"batch {batch} fits with --activation-checkpointing"
+        if most == 0:
+            return "not even 8 pictures fit a GPU; take larger GPUs or a smaller --arch"
+        needed = -(-batch // self.largest_batch_checkpointed)
+        return (
+            f"batch {batch} does not fit: reachable is --batch-size {most} with --activation-checkpointing, or take "
+            f"{needed} of these GPUs (gradient accumulation would be another loss, so it is not offered)"
+        )
+
+
+def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
+    """Count and measure what there is to know without the GPUs; seconds on a CPU."""
+    if recipe.precision not in ("auto", gpu.half):
+        raise UserError(f"--precision {recipe.precision}: a plan for {gpu.name} is made for {gpu.half}; leave it out")
+    if recipe.batch_size % gpus:
+        raise UserError(f"--batch-size {recipe.batch_size} cannot be shared by {gpus} GPUs; give a multiple of {gpus}")
+    count = picture_count(recipe)
+    checkpointed = dataclasses.replace(recipe, activation_checkpointing=True)
+    straight = dataclasses.replace(recipe, activation_checkpointing=False)
+    plain = straight if recipe.framework == "none" else dataclasses.replace(straight, reconstruction="none")
+    with torch.device("meta"):
+        model = RePre.from_recipe(straight)
+    framework = model.framework
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    everything = flops.parameters(model)
+    encoder = flops.parameters(framework.online)
+    decoder = 0 if model.decoder is None else flops.parameters(model.decoder)
+    target = sum(flops.parameters(part) for name, part in framework.named_children() if name.startswith("target_"))
+    once, each, block = activations(straight)
+    once_checkpointed, each_checkpointed, _ = activations(checkpointed)
+    memory = {
+        "weights": 4 * (everything - target),
+        "target": 4 * target + sum(4 * b.numel() for b in model.buffers()),
+        "gradients": 4 * trained,
+        "optimiser": 8 * trained,
+        f"{gpu.half} copies of weights": max(once, once_checkpointed),
+    }
+    if recipe.image_size <= IN_MEMORY:
+        memory["pictures"] = count * 3 * (STL_SIDE if recipe.scale == "stl10" else recipe.image_size) ** 2
+    return Plan(
+        recipe=recipe,
+        gpus=gpus,
+        gpu=gpu,
+        pictures=count,
+        parameters={"encoder": encoder, "heads": everything - encoder - decoder - target, "decoder": decoder, "target": target},
+        flops=step_flops(straight),
+        flops_plain=step_flops(plain),
+        flops_checkpointed=step_flops(checkpointed),
+        memory=memory,
+        activations=each,
+        activations_checkpointed=each_checkpointed + block,
+    )  # fmt: skip
+
+
+def picture_count(recipe: Recipe) -> int:
+    """How many pictures a run trains on, without reading them; a folder's are counted."""
+    if recipe.scale == "folder":
+        if recipe.data is None:
+            raise UserError("--scale folder: say with --data which folder, so that its pictures can be counted")
+        root = Path(recipe.data)
+        count = len(list_pictures(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
+        if count == 0:
+            raise UserError(f"--data {recipe.data}: no pictures there")
+    else:
+        count = PICTURES[recipe.scale]
+    count = min(count, recipe.train_images or count)
+    if recipe.batch_size > count:
+        raise UserError(
+            f"--batch-size {recipe.batch_size} is larger than the {count} training pictures; make it smaller"
+        )
+    return count
+
+
+def describe(plan: Plan) -> str:
+    """The plan as lines of name, figure and assumption."""
+    recipe, gpu = plan.recipe, plan.gpu
+    low, high = (plan.pictures_per_second(share) for share in SHARE)
+    fixed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
+    million = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in plan.parameters.items() if count)
+    branch = f"; the branch adds {plan.flops / plan.flops_plain - 1:.1%}" if plan.flops_plain != plan.flops else ""
+    lines = [
+        f"{recipe.scale}, {recipe.framework}, {recipe.arch} at {recipe.image_size} pixels, reconstruction "
+        f"{recipe.reconstruction}, batch {recipe.batch_size} on {plan.gpus} x {gpu.name}, {gpu.half}",
+        f"parameters   {sum(plan.parameters.values()) / 1e6:.1f} million: {million}",
+        f"step         {plan.flops / 1e9:.1f} GFLOP a picture, counted{branch}; "
+        f"{plan.flops_checkpointed / 1e9:.1f} with activation checkpointing",
+        f"memory       {sum(plan.memory.values()) / GIB:.2f} GiB a GPU before any picture: {fixed}",
+        f"             {plan.activations / 2**20:.1f} MiB a picture, {plan.activations_checkpointed / 2**20:.1f} with activation "
+        f"checkpointing, added up on the CPU; {MOMENTARY - 1:.0%} and {RESERVE / GIB} GiB kept free of {gpu.memory / GIB:.0f}",
+        f"             largest batch a GPU {plan.largest_batch}, with activation checkpointing {plan.largest_batch_checkpointed}",
+        f"             {plan.advice()}",
+        f"speed        {low:,.0f} to {high:,.0f} pictures/s: {SHARE[0]:.0%} to {SHARE[1]:.0%} of {gpu.peak / 1e12:.0f} TFLOP/s a GPU, assumed, "
+        f"and {LAUNCH * 1e3:.0f} ms a step at least to launch it",
+    ]
+    if recipe.image_size > IN_MEMORY:
+        lines += [
+            f"input        as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores with --images decode, {low / CACHED:.0f} to "
+            f"{high / CACHED:.0f} with --images cached ({DECODE} and {CACHED:,} pictures/s a core for files of 110 kB)",
+            f"             the cache takes about {plan.pictures * 3 * 256 * 341 / 1e9:.0f} GB of disk",
+        ]
+    else:
+        lines.append("input        made on the GPU from pictures in its memory; no cores needed")
+    epochs = plan.steps * recipe.batch_size / plan.pictures
+    return "\n".join(
+        [*lines, f"time         {plan.steps:,} steps, {epochs:.0f} epochs of {plan.pictures:,} pictures: {plan.hours(high):.1f} to {plan.hours(low):.1f} hours"]
+    )  # fmt: skip
+
+
+def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
+    """Pictures/s of `count` real steps on this machine's device after three to warm up, the batch they had, the device.
+
+    The batch is a GPU's share or what a CPU does in seconds. With the recipe's `data` everything is done that training
+    does, reading included; without, scenes are augmented that are in memory.
+    """
+    device = pick_device(recipe.device)
+    fit = recipe.batch_size if device.type != "cpu" else 64 if recipe.image_size <= IN_MEMORY else 8
+    batch = min(recipe.batch_size, fit)
+    source = None
+    if recipe.data is None:
+        images = scenes(range(batch), size=recipe.image_size).pictures
+        source = Source("scenes", Pictures(images, None, ()), None, *IMAGENET, 0, "")
+    training = Training(dataclasses.replace(recipe, batch_size=batch, steps=3 + count, warmup_epochs=0), source)
+    stepping = steps(training)
+
+    def take(number: int) -> float:
+        start = time.perf_counter()
+        for _ in range(number):
+            next(stepping)
+        training.check_finite()  # reads from the device, so waits for it
+        return time.perf_counter() - start
+
+    take(3)
+    return count * batch / take(count), batch, describe_device(device)
+
+
+def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
+    """Pictures/s that one process of this machine delivers from the recipe's files, by --images; empty for small pictures."""
+    images = load_source(recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed).train.images
+    if not isinstance(images, FileImages):
+        return {}
+    count = min(count, len(images))
+    paths, batches = images.paths[:count], Batches(count, count, recipe.seed)
+    views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed)
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, held in (("decode", paths), ("cached", build_cache(paths, Path(folder) / "cache", 0))):
+            crops = StepCrops(held, batches, views)
+            crops[0]
+            start = time.perf_counter()
+            crops[1]
+            rates[name] = count / (time.perf_counter() - start)
+    return rates
+
+
+def plan(scale: str, gpus: str, measure: bool, **options: Any) -> int:
+    """`repre-lite plan`: print what a run takes on `gpus`; with `measure` also what this machine does."""
+    set_threads()
+    flags = {name: value for name, value in options.items() if value is not None and value is not False}
+    made = build_plan(recipe(scale, **flags), *parse_gpus(gpus))
+    print(describe(made))
+    if measure:
+        rate, batch, device = measure_step(made.recipe)
+        print(
+            f"here         {rate:,.1f} pictures/s in 20 steps of {batch} on {device}: {rate * made.flops / 1e9:,.0f} GFLOP/s; "
+            f"the whole run {made.hours(rate):,.1f} hours"
+        )
+        rates = measure_input(made.recipe) if made.recipe.data and made.recipe.image_size > IN_MEMORY else {}
+        for name, delivered in rates.items():
+            need = made.pictures_per_second(SHARE[1]) / delivered
+            print(
+                f"             --images {name}: {delivered:,.0f} pictures/s from one process here, so {need:.0f} processes at most"
+            )
+    return 0
