@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from .. import flops
 from ..decoder import FUSIONS, ReconstructionDecoder
 from ..encoder import build_encoder
-from ..frameworks.base import encode_views
 from ..frameworks.moco_v3 import MoCoV3
 from .panel import panel
 
@@ -58,7 +56,7 @@ class Cost:
             whole = Amount(
                 flops.parameters(encoder),
                 flops.count(encoder, images) // BATCH,
-                flops.count(_step, framework, [images, images]) // BATCH,
+                flops.count(lambda: framework([images, images]).loss.backward()) // BATCH,
             )
             decoders = {}
             for fusion, count, width in itertools.product(fusions, layers, widths):
@@ -135,12 +133,3 @@ class Cost:
             layers=widgets.SelectionSlider(options=counts, value=counts[min(1, len(counts) - 1)], description="layers"),
             width=widgets.SelectionSlider(options=list(named), value=list(named)[-1], description="width"),
         )
-
-
-def _step(framework: MoCoV3, views: list[Tensor]) -> None:
-    """A step of MoCo v3 but for the products of queries with keys, which are nothing beside it."""
-    queries = [framework.predictor(framework.projector(features.pooled)) for features in framework.encode(views)]
-    with torch.no_grad():
-        for features in encode_views(framework.target_encoder, views):
-            framework.target_projector(features.pooled)
-    flops.backward(*queries)

@@ -41,7 +41,8 @@ def test_a_step_of_moco_v3_by_hand(vit):
     projector, predictor = 2 * (width * hidden + hidden * hidden + hidden * out), 2 * 2 * out * hidden
     online = 2 * (3 * (vit.encoder.forward - patches + projector + predictor) + patches)
     target = 2 * (vit.encoder.forward + projector)
-    assert vit.encoder.step == online + target
+    batch = 2  # every query meets every key, twice over; only the query has a gradient
+    assert vit.encoder.step == online + target + 2 * 2 * 2 * batch * out
 
 
 def test_encoder_and_every_decoder_are_those_that_are_built(cost):
