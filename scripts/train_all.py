@@ -14,6 +14,7 @@ import datetime
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import timm
 import torch
 
 import repre_lite as rl
-from repre_lite.data.sources import Source, load_source
+from repre_lite.data.pictures import Pictures, Source
+from repre_lite.data.sources import load_source
 from repre_lite.evaluation import extract, knn_top1
 from repre_lite.evaluation.collapse import advice
 from repre_lite.frameworks import FRAMEWORKS
@@ -34,6 +36,17 @@ ARCHS, BRANCHES = ("vit_micro", "swin_micro"), ("none", "single", "multi")
 BATCH = {"vit_micro": 64, "swin_micro": 32}
 PRECISION = {"vit_micro": "fp32", "swin_micro": "bf16"}
 TRAIN, VAL = 4_000, 1_000  # pictures of the k-NN
+
+
+def in_turns(pictures: Pictures) -> Pictures:
+    """The same pictures with classes taking turns, as scenes do, so that the first so many are even over classes."""
+    labels = pictures.labels
+    assert labels is not None and isinstance(pictures.images, torch.Tensor)
+    by_class = labels.argsort(stable=True)
+    ordered = labels[by_class]
+    turn = torch.arange(len(labels)) - torch.searchsorted(ordered, ordered)  # (n,): place within its class
+    order = by_class[(turn * len(pictures.classes) + ordered).argsort()]
+    return replace(pictures, images=pictures.images[order], labels=labels[order])
 
 
 @torch.no_grad()
@@ -91,6 +104,8 @@ def main() -> None:
     for arch, scale in itertools.product(options.archs, options.scales):
         data = str(Path(options.data) / scale) if options.data and scale != "scenes" else None
         source = load_source(scale, data, 32, 10_000)
+        assert source.val is not None
+        source = replace(source, train=in_turns(source.train), val=in_turns(source.val))
         for name, branch in itertools.product(options.frameworks, options.branches):
             key = f"{scale} {name} {arch} {branch}"
             if key in table["cells"]:
