@@ -155,3 +155,23 @@ def check_train_step(function: Callable[..., object]) -> None:
     if order != ["forward", "backward", "optimiser", "target"]:
         raise AssertionError(f"{order}, expected ['forward', 'backward', 'optimiser', 'target']")
     print("train step: right order")
+
+
+def check_rollout(function: Callable[[Tensor], Tensor]) -> None:
+    """`function(attention)`: (L, T, T), rows that sum to 1 -> (T, T), what reaches each token of the last block from each
+    token of the input: half of each block is its residual connection."""
+    draw = torch.Generator().manual_seed(0)
+    attention = torch.rand(3, 4, 4, generator=draw).softmax(-1)  # (L, T, T)
+    one, two, three = (attention + torch.eye(4)) / 2
+    bare = attention[2] @ attention[1] @ attention[0]
+    expected = three @ two @ one
+    got = _answer(function(attention.clone()), expected)
+    if torch.allclose(got, bare, atol=1e-5):
+        raise AssertionError("add the identity to each block's attention: its input also goes round it")
+    if torch.allclose(got, 8 * expected, atol=1e-4):
+        raise AssertionError("rows should sum to 1 again after the identity is added: halve them")
+    if torch.allclose(got, one @ two @ three, atol=1e-5):
+        raise AssertionError("the last block comes last, so it stands on the left of the product")
+    if not torch.allclose(got, expected, atol=1e-5):
+        raise AssertionError("expected the product of (attention + identity) / 2, last block on the left")
+    print("rollout: right for 3 blocks")

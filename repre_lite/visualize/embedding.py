@@ -100,17 +100,17 @@ class Embedding:
             box = OffsetImage(self.thumbnails[index], zoom=thumbnails / THUMBNAIL)
             axis.add_artist(AnnotationBbox(box, places[index], pad=0.1, bboxprops={"linewidth": 0.4}))
         axis.set(xticks=[], yticks=[], xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
-        axis.set_title(f"{name}, trustworthiness {self.trust[name]:.3f}", fontsize=10)
+        axis.set_title(f"{name}, trustworthiness {self.trust[name]:.3f}", fontsize=9)
 
     def figure(self) -> Any:
         """Every map as points, and the last again as thumbnails."""
         from matplotlib import pyplot as plt
 
         count = len(self.maps) + 1
-        figure, axes = plt.subplots(1, count, figsize=(3 * count, 3.7), layout="constrained")
+        figure, axes = plt.subplots(1, count, figsize=(2.6 * count, 3.3), layout="constrained")
         for axis, name in zip(axes, self.maps, strict=False):
             self.draw(axis, name)
-        self.draw(axes[-1], list(self.maps)[-1], thumbnails=15)
+        self.draw(axes[-1], list(self.maps)[-1], thumbnails=13)
         handles, names = axes[0].get_legend_handles_labels()
         figure.suptitle(f"k-NN top-1 of the features: {self.knn:.0%}", fontsize=11)
         figure.legend(handles, names, loc="outside lower center", ncols=10, fontsize=9, frameon=False)

@@ -20,7 +20,7 @@ from .embedding import Embedding
 from .panel import panel, strip
 from .truth import Truth, looked_at
 
-SCENES = 64  # on so many the overlap of attention and object is measured
+SCENES = 32  # on so many the overlap of attention and object is measured
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Figure4:
         from matplotlib import pyplot as plt
 
         rows, arms = len(self.pictures), len(self.attention)
-        figure = plt.figure(figsize=(1.15 * (arms + 1) + 3.4 * arms, max(3.6, 1.15 * rows + 0.4)), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.15 * (arms + 1), 3.4 * arms))
+        figure = plt.figure(figsize=(1.15 * (arms + 1) + 2.9 * arms, max(3.6, 1.15 * rows + 0.4)), layout="constrained")
+        left, right = figure.subfigures(1, 2, width_ratios=(1.15 * (arms + 1), 2.9 * arms))
         axes = left.subplots(rows, arms + 1, squeeze=False)
         for row in range(rows):
             shown = self._look(axes[row], row, titles=row == 0)

@@ -49,7 +49,7 @@ def panel(draw: Callable[..., tuple[Any, str]], **controls: Any) -> Any:
 
 def strip(axis: Any, picture: Any, title: str = "", **options: Any) -> Any:
     """Show a picture without ticks, titled in readable size."""
-    shown = axis.imshow(picture, **options)
+    shown = axis.imshow(picture, interpolation="nearest", **options)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_title(title, fontsize=9)
