@@ -30,23 +30,41 @@ def pin(core: int | None = None) -> int | None:
     return core
 
 
-def alternate(candidates: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Processor seconds of every candidate in every round; they take turns, backwards in every other round.
+def alternate(
+    candidates: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2, device: torch.device | None = None
+) -> dict[str, list[float]]:
+    """Seconds of every candidate in every round; they take turns, backwards in every other round.
 
-    Processor time of one pinned thread does not count what other processes take of the core.
+    Processor time of one pinned thread, which does not count what other processes take of the core; on a CUDA `device`
+    the time between two of its events.
     """
+    clock = _events if device is not None and device.type == "cuda" else _processor
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(-warm_up, rounds):
         for name in list(candidates)[:: -1 if number % 2 else 1]:
-            start = time.process_time()
-            candidates[name]()
+            taken = clock(candidates[name])
             if number >= 0:
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(taken)
     return seconds
 
 
+def _processor(run: Callable[[], Any]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def _events(run: Callable[[], Any]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
 def count_operations(run: Callable[[], Any]) -> int:
-    """How many operations torch dispatches for one call."""
+    """How many operations torch dispatches for one call; views of the same memory, which launch nothing, left out."""
     with _Counter() as counter:
         run()
     return counter.count
@@ -56,7 +74,7 @@ class _Counter(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
+        self.count += not func.is_view
         return func(*args, **(kwargs or {}))
 
 
@@ -75,15 +93,16 @@ def shown(ratio: dict[str, float]) -> str:
     return f"{ratio['median']:.3f} [{ratio['q1']:.3f}..{ratio['q3']:.3f}]"
 
 
-def provenance(core: int | None) -> dict[str, Any]:
+def provenance(core: int | None, device: torch.device | None = None) -> dict[str, Any]:
     """Machine, versions, threads and date, for the head of a table."""
+    device = device or torch.device("cpu")
     return {
         "date": datetime.date.today().isoformat(),
-        "hardware": describe_device(torch.device("cpu")),
+        "hardware": describe_device(device),
         "cores": os.cpu_count(),
         "pinned_to_core": core,
         "threads": torch.get_num_threads(),
-        "clock": "processor time",
+        "clock": "CUDA events" if device.type == "cuda" else "processor time",
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

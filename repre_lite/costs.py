@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import flops
 from .data.views import standard_views
@@ -31,20 +31,20 @@ def step_flops(recipe: Recipe) -> int:
 
 class Remembered:
     """A context that adds up what a forward pass keeps for the backward pass: `total` bytes, each memory once and without
-    the model's own, and in `blocks` what each transformer block of the online encoder keeps."""
+    the module's own, and in `blocks` what each of its transformer blocks keeps."""
 
-    def __init__(self, model: RePre) -> None:
-        own = (*model.parameters(), *model.buffers())
+    def __init__(self, module: nn.Module) -> None:
+        own = (*module.parameters(), *module.buffers())
         self.held: dict[int, Any] = {id(tensor.untyped_storage()): tensor.untyped_storage() for tensor in own}
         self.total = 0
         self.blocks: dict[Any, int] = {}
-        self.model = model
+        self.module = module
 
     def __enter__(self) -> Remembered:
         self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
         self.hooks.__enter__()
         self.handles = []
-        for block in self.model.framework.online.backbone.modules():
+        for block in self.module.modules():
             if isinstance(block, Block | SwinTransformerBlock):
                 self.handles += [
                     block.register_forward_pre_hook(lambda block, _: self._count(block, -self.total)),

@@ -55,7 +55,7 @@ def test_activations_grow_by_the_picture():
     with Remembered(model) as kept:
         model(blank_views(recipe, 12))
     assert kept.total == pytest.approx(once + 12 * each, rel=0.01)
-    assert set(kept.blocks.values()) == {12 * block} and len(kept.blocks) == 8
+    assert sorted(kept.blocks.values()) == [0] * 8 + [12 * block] * 8  # the target keeps nothing
     assert 8 * block < each < 8 * 1.5 * block
     saving = activations(dataclasses.replace(recipe, activation_checkpointing=True), half=False)
     assert saving[1] < each - 7 * block
