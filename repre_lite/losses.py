@@ -88,7 +88,7 @@ class UncertaintyWeighting(nn.Module):
     s = log L, so each weight exp(-s) / 2 goes as 1 / L and the total may fall below zero: look at the two raw losses.
 
     Both losses must be >= 0 (RePre shifts those that are not). The first batch sets s = log L. `floor` bounds s below,
-    so that a loss going to zero cannot drown the other: a weight never exceeds exp(-floor) / 2. Outside autocast
+    so that the weight of a loss going to zero stays finite: it never exceeds exp(-floor) / 2. Outside autocast
     (fp32), without weight decay, with a learning rate of its own (`training.optim`).
     """
 
