@@ -13,9 +13,12 @@ import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.data import sources
 from repre_lite.report import page
-from repre_lite.report.arms import group
+from repre_lite.report.arms import Arm, group
 from repre_lite.report.numbers import curves, recipes, summary
 from repre_lite.report.pieces import svg, table
+from repre_lite.report.views import view_sections
+from repre_lite.repre import RePre
+from repre_lite.runs import Run
 from repre_lite.visualize.embedding import Embedding
 
 VOID = {"meta", "img", "br", "link", "input", "path", "use", "hr"}
@@ -66,7 +69,7 @@ def text(runs, small):
 
 
 def with_summary(run, **values):
-    return type(run)(run.folder, run.recipe, run.model, run.metrics, values)
+    return Run(run.folder, run.recipe, run.model, run.metrics, values)
 
 
 # -- numbers
@@ -118,8 +121,8 @@ def test_curves_say_in_words_what_they_show(runs):
     first, last = (runs["multi-1"].metrics[i]["contrastive"] for i in (0, -1))
     assert f"reconstruction multi from {first:.3g} to {last:.3g}" in labels[0]
     assert labels[0].count("from") == 3 and labels[1].count("from") == 2
-    assert "Nothing was logged" in curves(group([with_summary(type(runs["multi-0"])(
-        runs["multi-0"].folder, runs["multi-0"].recipe, runs["multi-0"].model, [], {}))]))  # fmt: skip
+    silent = Run(runs["none-0"].folder, runs["none-0"].recipe, runs["none-0"].model, [], {})
+    assert "Nothing was logged" in curves(group([silent]))
 
 
 def test_recipe_fields_that_differ_come_first(runs):
@@ -210,6 +213,15 @@ def test_a_run_without_decoder_and_one_whose_pictures_are_gone(runs, small, monk
     text = page([runs["multi-0"]])
     assert "no such &lt;folder&gt;" in text and "Tap mixer" not in text
     Page(text)
+
+
+def test_a_swin_is_shown_stage_by_stage(runs, small):
+    recipe = rl.recipe("scenes", arch="swin_micro", decoder_width=8, method={"hidden": 16, "out": 8})
+    swin = Run(runs["none-0"].folder, recipe, RePre.from_recipe(recipe).eval(), [], {})
+    sections = view_sections([Arm("Swin", (swin,))])
+    Page("".join(sections.values()))
+    assert list(sections) == ["Reconstructions", "Decoder ladder", "Tap mixer", "Patch inspector", "Embedding"]
+    assert "stage 2" in sections["Tap mixer"] and sum(map(len, sections.values())) < 3_000_000
 
 
 # -- the verb

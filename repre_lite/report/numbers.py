@@ -137,6 +137,8 @@ def environment(runs: Sequence[Run]) -> str:
     """What each run was computed with."""
     held = [read_json(run.folder / RECIPE) for run in runs]
     flat = [{name: one.get(name) for name in ENVIRONMENT} | one.get("versions", {}) for one in held]
+    for one in flat:
+        one["git_commit"] = (one["git_commit"] or "")[:12] or None
     rows = [[name, *(_plain(one.get(name)) for one in flat)] for name in flat[0]]
     return table("As written down when each run began", ["", *(run.folder.name for run in runs)], rows)
 

@@ -77,7 +77,7 @@ def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:
         row = "".join(image(array, name) for array, name in zip(three, names, strict=True))
         told = f"view, redrawn, error: L1 {shown.l1[index]:.3f}"
         strips.append(f'<figure><div class="strip">{row}</div><figcaption>{told}</figcaption></figure>')
-    said = f"{shown.describe()} The error is black at 0 and brightest at {ERROR_RANGE}."
+    said = f"{shown.describe()} The error is dark blue at 0 and yellow from {ERROR_RANGE} on."
     return f'<h3>{html.escape(arm.name)}</h3>\n<p>{said}</p>\n<div class="strips">{"".join(strips)}</div>'
 
 
