@@ -1,0 +1,62 @@
+"""Execute lessons in place, as they are committed: laptop size, outputs small and without anything of this machine.
+
+python scripts/execute_lessons.py notebooks/03_reconstruction_decoder.ipynb [...]    (all lessons where none is named)
+
+Afterwards a notebook holds counts 1 to n, of an exercise's error the last line only, no widget state, no times, and line
+figures as palette pictures (figures of few colours, for which nothing is lost to the eye).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent.parent
+FEW = 4_000  # colours: a line figure with smoothed edges has fewer, a picture more
+
+
+def execute(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                output.traceback = output.traceback[-1:]
+            elif "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller(output.data["image/png"])
+    nbformat.write(notebook, path)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def smaller(encoded: str) -> str:
+    """A PNG in base64, with a palette where it has few colours."""
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    if picture.getcolors(FEW) is not None:
+        picture = picture.quantize(256)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return min(encoded, base64.b64encode(stream.getvalue()).decode(), key=len)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lessons", nargs="*", type=Path, help="notebooks (default: all)")
+    os.environ["REPRE_LITE_SIZE"] = "laptop"
+    for path in parser.parse_args().lessons or sorted((HERE / "notebooks").glob("[0-9]*.ipynb")):
+        execute(path)
+
+
+if __name__ == "__main__":
+    main()
