@@ -23,7 +23,7 @@ from .panel import strip
 from .reconstruction import ERROR_RANGE
 from .viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
 
-FINEST = 28  # a side: taps with more patches are averaged down to it, or similarities of all pairs would fill a page
+FINEST = 16  # patches a side: finer taps are halved down to it, or similarities of all pairs would fill a page
 
 # Blocks, heads, rows and columns count from 0 everywhere; a place on another grid than the pointer's names its grid.
 WORDS = {
@@ -89,7 +89,7 @@ class Inspector:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """What is pointed at: the patches of the first tap, at most FINEST x FINEST."""
+        """What is pointed at: the patches of the first tap, halved to FINEST a side or less."""
         return self.similarities[0].shape[:2]  # type: ignore[return-value]
 
     @property
@@ -215,9 +215,11 @@ class Inspector:
 
 
 def _cosines(tap: Tensor) -> np.ndarray:
-    """(C, h, w) -> the cosine of all pairs of patches (h, w, h, w), the grid averaged down to FINEST a side."""
-    h, w = (min(side, FINEST) for side in tap.shape[1:])
-    tokens = F.normalize(F.adaptive_avg_pool2d(tap.float(), (h, w)).flatten(1), dim=0)  # (C, N)
+    """(C, h, w) -> the cosine of all pairs of patches (h, w, h, w), those of 2 x 2 averaged until FINEST a side."""
+    while max(tap.shape[1:]) > FINEST:
+        tap = F.avg_pool2d(tap, 2)  # (C, h/2, w/2)
+    h, w = tap.shape[1:]
+    tokens = F.normalize(tap.float().flatten(1), dim=0)  # (C, N)
     return (tokens.T @ tokens).view(h, w, h, w).cpu().numpy()
 
 
