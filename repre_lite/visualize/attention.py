@@ -142,7 +142,13 @@ class Attention:
 
         axes = right.subplots(2, 2)
         mask = heaviest(self.weights(state["block"], state["head"], **query), state["mass"])
-        strip(axes[0][0], _dimmed(self.picture, mask), f"{round(100 * state['mass'])} % of block {state['block']}")
+        head = state["head"] if isinstance(state["head"], str) else f"head {state['head']}"
+        title = f"{round(100 * state['mass'])} % of block {state['block']}, {head}"
+        strip(axes[0][0], _dimmed(self.picture, mask), title)
+        if state["source"] == "patch" or not block.prefix:
+            (row, column), (h, w) = self._patch(state["block"], state["row"], state["column"]), block.grid
+            height, width = self.picture.shape[:2]
+            mark_patch(axes[0][0], (row / h, column / w, 1 / h, 1 / w), height, width)
         norms = strip(axes[0][1], block.norms, "token norms", cmap="viridis", vmin=0, vmax=tops["norm"])
         right.colorbar(norms, ax=axes[0][1], fraction=0.05)
         for axis, numbers, title in (
@@ -218,6 +224,17 @@ def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """A map (h, w) on height x width places, each with the value of the patch that covers it."""
     h, w = values.shape
     return values[np.arange(height) * h // height][:, np.arange(width) * w // width]
+
+
+def mark_patch(axis: Any, rectangle: Sequence[float], height: int, width: int) -> None:
+    """Outline top, left, height, width, in shares of a picture of height x width pixels."""
+    from matplotlib.patches import Rectangle
+
+    top, left, tall, wide = rectangle
+    corner = (left * width - 0.5, top * height - 0.5)  # the first pixel's middle is at 0
+    for colour, thickness in (("black", 3), ("white", 1.5)):
+        patch = Rectangle(corner, wide * width, tall * height, fill=False, edgecolor=colour, linewidth=thickness)
+        axis.add_patch(patch)
 
 
 def _dimmed(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..data.views import ViewParameters, Views, standard_views
 from ..decoder import ReconstructionDecoder
 from ..encoder import TappedEncoder, is_hierarchical
 from ..runs import Run
-from .attention import attention_top, enlarge, pack_blocks
+from .attention import attention_top, enlarge, mark_patch, pack_blocks
 from .capture import BlockAttention, capture
 from .correspondence import corresponding, patches_at
 from .panel import strip
@@ -178,12 +178,9 @@ class Inspector:
             image = strip(axis, shown if shown.ndim == 3 else enlarge(shown, height, width), title, **options)
             if options:
                 figure.colorbar(image, ax=axis, fraction=0.05)
-            r, c, h, w = row / self.grid[0], column / self.grid[1], 1 / self.grid[0], 1 / self.grid[1]
-            if title == "other view":
-                r, c, h, w = self.match[row, column]  # type: ignore[index]
-            corner, sides = (c * width - 0.5, r * height - 0.5), (w * width, h * height)
-            for colour, thickness in (("black", 3), ("white", 1.5)):
-                axis.add_patch(plt.Rectangle(corner, *sides, fill=False, edgecolor=colour, linewidth=thickness))
+            here = (row / self.grid[0], column / self.grid[1], 1 / self.grid[0], 1 / self.grid[1])
+            there = self.match[row, column] if title == "other view" and self.match is not None else here
+            mark_patch(axis, there, height, width)
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         plt.close(figure)

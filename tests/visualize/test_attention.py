@@ -271,7 +271,7 @@ def test_explorer_figure(explorer):
     first = png(explorer.figure())
     assert first.startswith(b"\x89PNG")
     changed = explorer.figure(mass=0.9, block=0, source="patch", row=0, column=0, head=1)
-    assert "90 % of block 0" in [axis.get_title() for axis in changed.axes]
+    assert "90 % of block 0, head 1" in [axis.get_title() for axis in changed.axes]
     assert png(changed) != first
 
 
