@@ -44,9 +44,9 @@ RECIPE_OPTIONS: dict[str, tuple[Any, Sequence[str] | None, str]] = {
     "images": (
         str,
         ("decode", "cached"),
-        "pictures above 96 pixels: read each time, or once into data/cache (default decode)",
+        "pictures above 96 pixels: decoded each time, or once into data/cache or REPRE_LITE_CACHE (default decode)",
     ),
-    "workers": (int, None, "processes that read pictures (default 4)"),
+    "workers": (int, None, "processes that read pictures above 96 pixels (default 4; 0: none besides)"),
     "decoder-width": (
         _width,
         None,

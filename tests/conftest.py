@@ -30,6 +30,15 @@ def cifar10() -> Path:
 
 
 @pytest.fixture(scope="session")
+def imagenet_sample() -> Path:
+    """A folder of ImageNet's photographs, train/CLASS/*, one of every class."""
+    place = os.environ.get("REPRE_LITE_DATA")
+    if not place or not (Path(place) / "imagenet-sample" / "train").is_dir():
+        pytest.skip("REPRE_LITE_DATA is not set or holds no imagenet-sample/train: no photographs to test with")
+    return Path(place) / "imagenet-sample"
+
+
+@pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
     """A tree train/CLASS/*.jpg, val/CLASS/*.jpg of 24 and 8 scenes, no two neighbours of the same size, one lying on its side."""
     from PIL import Image

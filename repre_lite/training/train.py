@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..data.workers import watched
 from ..evaluation.collapse import advice
-from ..evaluation.features import extract
+from ..evaluation.features import extract_shared
 from ..evaluation.knn import knn_top1
 from ..recipes import HOW, Recipe, from_dict, identity
 from ..runs import CHECKPOINT, METRICS, RECIPE, SUMMARY, Run, load_run, merge_summary, read_json, save_networks
@@ -56,6 +56,8 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
         _say(f"{out}: this run is finished; nothing to do", quiet)
         return load_run(out)
     training = Training(recipe)
+    if training.source.labelled is None or training.source.val is None:
+        _say("no labelled val/ pictures, so k-NN is skipped", quiet)
     if previous == "unfinished":
         _resume(training, out, quiet)
     elif distributed.is_main():
@@ -119,7 +121,7 @@ def online_knn(training: Training) -> float | None:
     if source.labelled is None or source.val is None:
         return None
     train, val = source.labelled.subset(KNN_TRAIN), source.val.subset(KNN_VAL)
-    x, x_val = (extract(encoder, part.images, source.mean, source.std) for part in (train, val))
+    x, x_val = (extract_shared(encoder, part.images, source.mean, source.std) for part in (train, val))
     assert train.labels is not None and val.labels is not None
     return knn_top1(x, train.labels, x_val, val.labels)
 

@@ -1,0 +1,182 @@
+"""Full disks, foreign files, vanished pictures, killed workers: one clear line, not zero, and the same command goes on."""
+
+import errno
+import os
+import shutil
+import signal
+import tempfile
+from multiprocessing import active_children
+
+import pytest
+import torch
+
+from repre_lite.cli import main
+from repre_lite.data import sources
+from repre_lite.runs import CHECKPOINT, METRICS
+from repre_lite.runtime import files
+from repre_lite.training.loop import Training
+
+SMALL = "--arch vit_micro --steps 6 --batch-size 8 --checkpoint-every 2 --decoder-width 8 --workers 0"
+
+
+def pretrain(out, *more):
+    options = more or ("--scale", "scenes", "--train-images", "32")
+    return main(["pretrain", "--out", str(out), *SMALL.split(), *options])
+
+
+def one_line(capsys):
+    """What was said on standard error besides the bar, which must be one line."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("repre-lite: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def held(out):
+    return files.load_checkpoint(out / CHECKPOINT)
+
+
+def same(one, other):
+    one, other = held(one)["model"], held(other)["model"]
+    tensors = [name for name, value in one.items() if isinstance(value, torch.Tensor)]
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in tensors)
+
+
+def after(step, happens, monkeypatch):
+    """`happens` once that step is done."""
+    advance = Training.advance
+
+    def watched(self):
+        result = advance(self)
+        if self.step == step:
+            happens()
+        return result
+
+    monkeypatch.setattr(Training, "advance", watched)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_scenes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "SCENES_VAL", 100)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("scenes") / "run"
+    assert pretrain(out) == 0
+    return out
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only file system")])
+def test_a_disk_that_stops_taking_checkpoints(number, says, undisturbed, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    make = tempfile.mkstemp
+
+    def refusing(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        after(3, lambda: patch.setattr(tempfile, "mkstemp", refusing), patch)
+        assert pretrain(out) == 2
+    assert says in (line := one_line(capsys)) and str(out / CHECKPOINT) in line and "free space" in line
+    assert held(out)["step"] == 2 and tempfile.mkstemp is make
+    assert pretrain(out) == 0
+    assert "going on from step 2 of 6" in capsys.readouterr().out and same(out, undisturbed)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a Linux device that is always full")
+def test_a_disk_too_full_for_a_line_of_metrics(undisturbed, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+
+    def fill():
+        shutil.move(out / METRICS, tmp_path / "kept")
+        (out / METRICS).symlink_to("/dev/full")
+
+    with monkeypatch.context() as patch:
+        after(5, fill, patch)
+        assert pretrain(out) == 2
+    assert "No space left" in (line := one_line(capsys)) and METRICS in line
+    (out / METRICS).unlink()
+    with open(tmp_path / "kept", "a") as torn:  # as a disk that filled within a line leaves it
+        torn.write('{"step": 5, "lo')
+    shutil.move(tmp_path / "kept", out / METRICS)
+    assert pretrain(out) == 0 and same(out, undisturbed)
+    assert [line["step"] for line in files.read_jsonl(out / METRICS)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    assert pretrain(tmp_path / "file" / "run") == 2
+    assert "--out" in one_line(capsys)
+    if os.geteuid():  # root may write everywhere
+        (tmp_path / "closed").mkdir(mode=0o500)
+        assert pretrain(tmp_path / "closed" / "run") == 2
+        assert "Permission denied" in one_line(capsys)
+
+
+def test_a_checkpoint_cut_short_or_foreign(undisturbed, tmp_path, capsys):
+    out = shutil.copytree(undisturbed, tmp_path / "run")
+    good = (out / CHECKPOINT).read_bytes()
+    (out / "summary.json").write_text('{"finished": false, "steps": 4}')
+    foreign = {"state_dict": {"weight": torch.zeros(2)}}
+    other = {"step": 2, "model": {"weight": torch.zeros(2)}, "optimiser": {}, "scaler": {}}
+    for broken in (good[: len(good) // 2], b"", b"text", foreign, other, OSError):
+        if isinstance(broken, bytes):
+            (out / CHECKPOINT).write_bytes(broken)
+        else:
+            torch.save(broken, out / CHECKPOINT)
+        for command in (
+            ["pretrain", "--out", str(out), *SMALL.split(), "--train-images", "32"],
+            ["evaluate", str(out)],
+        ):
+            assert main(command) == 2
+            assert CHECKPOINT in one_line(capsys)
+    (out / CHECKPOINT).unlink()
+    assert pretrain(out) == 0 and same(out, undisturbed)
+    assert len(files.read_jsonl(out / METRICS)) == 6
+
+
+@pytest.fixture
+def pictures(photographs, tmp_path):
+    return shutil.copytree(photographs, tmp_path / "pictures")
+
+
+def large(pictures, *more):
+    return ("--scale", "folder", "--data", str(pictures), "--image-size", "112", "--patch-size", "16", *more)
+
+
+def test_pictures_that_vanish_and_workers_that_are_killed(pictures, tmp_path, capsys, monkeypatch):
+    """Both in one run: after step 2 of 6 the pictures go, after step 5 the process that reads them."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert pretrain(whole, *large(pictures)) == 0
+    capsys.readouterr()
+    away = tmp_path / "away"
+    with monkeypatch.context() as patch:
+        after(2, lambda: (pictures / "train" / "even").rename(away), patch)
+        assert pretrain(out, *large(pictures)) == 2
+    assert "not there any more" in (line := one_line(capsys)) and str(pictures / "train" / "even") in line
+    assert held(out)["step"] == 2
+    away.rename(pictures / "train" / "even")
+
+    def kill():
+        for process in active_children():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()  # a busy machine takes its time
+
+    with monkeypatch.context() as patch:
+        after(5, kill, patch)
+        assert pretrain(out, *large(pictures, "--workers", "1")) == 2
+    assert "a process that reads pictures died" in one_line(capsys)
+    assert held(out)["step"] == 4 and active_children() == []
+    assert pretrain(out, *large(pictures)) == 0 and same(out, whole)
+
+
+def test_pictures_that_cannot_be_read(pictures, tmp_path, capsys):
+    """In a run one ends it, unless it is to be skipped, and then it is counted."""
+    torn = pictures / "train" / "odd" / "01.jpg"
+    torn.write_bytes(torn.read_bytes()[:2000])
+    assert pretrain(tmp_path / "one", *large(pictures)) == 2
+    assert f"{torn}: not a readable picture" in (line := one_line(capsys)) and "--skip-unreadable" in line
+    assert pretrain(tmp_path / "other", *large(pictures, "--skip-unreadable")) == 0
+    assert '"skipped_pictures": 1' in (tmp_path / "other" / "summary.json").read_text()
