@@ -142,19 +142,21 @@ class Embedding:
         """Choose the map and a class; points or thumbnails."""
         import ipywidgets as widgets
 
-        def draw(map: str, only: int | None, thumbnails: bool) -> tuple[Any, str]:
+        def draw(map: str, only: int, thumbnails: bool) -> tuple[Any, str]:
             from matplotlib import pyplot as plt
 
-            figure, axis = plt.subplots(figsize=(5.4, 5.4), layout="constrained")
-            self.draw(axis, map, only, 28 * thumbnails)
+            chosen = None if only < 0 else only
+            figure, axis = plt.subplots(figsize=(6.8, 5.4), layout="constrained")
+            self.draw(axis, map, chosen, 28 * thumbnails)
+            figure.legend(loc="outside right center", fontsize=9, frameon=False)
             plt.close(figure)
-            return figure, self.describe(map, only)
+            return figure, self.describe(map, chosen)
 
-        every = [("all", None), *((name, label) for label, name in enumerate(self.classes))]
+        every = [("all", -1), *((name, label) for label, name in enumerate(self.classes))]
         return panel(
             draw,
             map=widgets.Dropdown(options=list(self.maps), value=list(self.maps)[-1], description="map"),
-            only=widgets.Dropdown(options=every, value=None, description="class"),
+            only=widgets.Dropdown(options=every, value=-1, description="class"),
             thumbnails=widgets.ToggleButton(False, description="thumbnails"),
         )
 

@@ -36,7 +36,7 @@ def panel(draw: Callable[..., tuple[Any, str]], **controls: Any) -> Any:
     def update(*_: Any) -> None:
         figure, text = draw(**{name: control.value for name, control in controls.items()})
         data = base64.b64encode(png(figure)).decode()
-        picture.value = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
+        picture.value = f'<img alt="{html.escape(text)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
         sentence.value = html.escape(text)
 
     for control in controls.values():

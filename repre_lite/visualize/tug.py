@@ -82,7 +82,7 @@ class TugOfWar:
         ratio = self.ratio if ratio is None else ratio
         over_time = [line for line in self.history if line.get("weight_reconstruction") is not None]
         figure, axes = plt.subplots(
-            1, 2 + bool(over_time), figsize=(3.4 * (2 + bool(over_time)), 2.8), layout="constrained"
+            1, 2 + bool(over_time), figsize=(2.9 * (2 + bool(over_time)), 2.8), layout="constrained"
         )
         where = range(len(self.blocks))
         _, along = self.together(ratio)
@@ -95,7 +95,7 @@ class TugOfWar:
         axes[1].set(ylabel="cosine of gradients", ylim=(-1.05, 1.05), title="agreement")
         for axis in axes[:2]:
             axis.set(xlabel="block", xticks=list(where))
-            axis.legend(frameon=False, fontsize=9)
+            axis.legend(frameon=False, fontsize=8)
         if over_time:
             for name, colour, style in zip(NAMES, COLOURS, ("-", "--"), strict=True):
                 values = [line["weight_" + name] for line in over_time]

@@ -90,12 +90,12 @@ def test_widget_moves_through_everything(embedding):
     box = embedding.widget()
     seen = set()
     for name in embedding.maps:
-        for only in (None, *range(6)):
+        for only in range(-1, 6):
             for thumbnails in (False, True):
                 values = {"map": name, "only": only, "thumbnails": thumbnails}
                 for key, value in values.items():
                     box.controls[key].value = value
-                assert html.unescape(box.sentence.value) == embedding.describe(name, only)
+                assert html.unescape(box.sentence.value) == embedding.describe(name, None if only < 0 else only)
                 picture = base64.b64decode(box.picture.value.split("base64,")[1].split('"')[0])
                 assert picture.startswith(PNG)
                 seen.add(picture)
