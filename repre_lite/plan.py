@@ -33,9 +33,9 @@ SHARE = (0.25, 0.40)  # of its peak a GPU is assumed to reach in a step of this 
 RESERVE = 1.5 * GIB  # a GPU: CUDA itself, library workspaces
 MOMENTARY = 1.1  # activations times this: what lives only for a moment, and gaps between blocks of memory
 LAUNCH = 6e-3  # seconds the host needs to launch a step and its views, however small they are
-# Pictures/s a core of a recent server cuts both 224-pixel views from, files as large as ImageNet's (110 kB); measured
-# were 485 and 1,750 for files of 67 kB, decoding takes a time that goes with the size
-DECODE, CACHED = 340, 1_750
+# Pictures/s a core of a recent server cuts both 224-pixel views from. results/loader.json measures 950 and 3,160 from files
+# of 28 kB, shorter side 256; ImageNet's own have 110 kB and decode about three times as slowly
+DECODE, CACHED = 340, 3_000
 PICTURES = {
     "scenes": SCENES_TRAIN,
     "cifar10": 50_000,
