@@ -19,6 +19,7 @@ from ..runtime.randomness import uniform
 from .jitter import grey, jitter, solarise
 
 ATTEMPTS = 10  # of torchvision's RandomResizedCrop before it falls back to a central crop
+Side = int | Tensor  # height or width in pixels, of all pictures or (B,) of each
 CHUNK_PIXELS = 2**15  # of a view, done at a time on a CPU: what is worked on stays in its cache
 
 
@@ -63,14 +64,7 @@ class View:
             raise UserError(f"interpolation {self.interpolation!r} of a View: choose bilinear or bicubic")
 
     def draw(
-        self,
-        seed: int,
-        step: int | Tensor,
-        rows: Tensor,
-        purpose: int,
-        height: int | Tensor,
-        width: int | Tensor,
-        dtype: torch.dtype,
+        self, seed: int, step: int | Tensor, rows: Tensor, purpose: int, height: Side, width: Side, dtype: torch.dtype
     ) -> ViewParameters:
         """Every random number of this view for pictures of height x width pixels, numbers or (B,); `rows` int64 (B,)."""
         parts = (ATTEMPTS, ATTEMPTS, 2, 4, 4, 1, 5)
@@ -182,9 +176,7 @@ class Views:
         return made
 
 
-def sample_boxes(
-    areas: Tensor, ratios: Tensor, places: Tensor, view: View, height: int | Tensor, width: int | Tensor
-) -> Tensor:
+def sample_boxes(areas: Tensor, ratios: Tensor, places: Tensor, view: View, height: Side, width: Side) -> Tensor:
     """torchvision's RandomResizedCrop: ten attempts at an area and a ratio, else the largest central crop that fits.
 
     `areas`, `ratios` (B, 10) and `places` (B, 2) in [0, 1); `height`, `width` of the pictures in pixels, numbers or (B,)
