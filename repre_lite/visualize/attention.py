@@ -1,4 +1,4 @@
-"""The attention explorer: every head of every block, the class token's attention and any patch's, rollout and distances."""
+"""The attention explorer: every head of every block, from the class token or any patch, with rollout and distances."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = {
 @dataclass(frozen=True)
 class Attention:
     """`picture` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `distances`: for each block (heads,) in pixels;
-    `rolled`: share dropped -> rollout after each block (L, T, T), nothing for a Swin, whose patches merge on the way."""
+    `rolled`: share dropped -> rollout after each block (L, T, T); empty for a Swin, whose patches merge on the way."""
 
     picture: np.ndarray
     blocks: tuple[BlockAttention, ...]
@@ -196,7 +196,7 @@ class Attention:
 
 
 def attention_top(blocks: Sequence[BlockAttention]) -> float:
-    """Where colours of attention end: all but one in 200 weights of all blocks lie below, and so does uniform attention."""
+    """Where colours of attention end: one in 200 weights of all blocks lies above; uniform attention lies below."""
     weights = np.concatenate([block.weights[:, :, block.prefix :].ravel() for block in blocks])
     uniform = 1 / min(block.weights.shape[2] for block in blocks)
     return _ceiling(max(np.percentile(weights, 99.5), 2 * uniform))

@@ -21,8 +21,8 @@ class BlockAttention:
     """One block's attention, after the softmax, for one picture of h x w patches (N) and P tokens before them.
 
     `weights` (heads, P+N, A): from each token to the A places of the window it attends in; a row sums to 1. `keys`
-    (windows, A): the token at each place, -1 where there is padding. A ViT has one window, of all its tokens; a Swin has
-    P = 0 and many windows. `norms` (h, w): the length of each patch's feature after the block.
+    (windows, A): the token at each place, -1 where there is padding. A ViT has one window, of all its tokens; a Swin
+    has P = 0 and many windows. `norms` (h, w): the length of each patch's feature after the block.
     """
 
     weights: np.ndarray
@@ -143,8 +143,8 @@ def rollout(attention: np.ndarray, drop: float = 0.0) -> np.ndarray:
     """What reaches each token from each token of the input after every block (Abnar and Zuidema, 2020), (L, T, T).
 
     `attention` (L, T, T): each block's mean over heads. Half of a block is its residual connection, so the identity is
-    added before rows are made to sum to 1. `drop` in [0, 1): the lowest share of each row is set to 0 first; this changes
-    the picture a lot, so nothing is dropped unless asked for.
+    added before rows are made to sum to 1. `drop` in [0, 1): the lowest share of each row is set to 0 first; this
+    changes the picture a lot, so nothing is dropped unless asked for.
     """
     length, tokens, _ = attention.shape
     reached, after = np.eye(tokens), np.empty((length, tokens, tokens), dtype=np.float32)
@@ -159,9 +159,9 @@ def rollout(attention: np.ndarray, drop: float = 0.0) -> np.ndarray:
 
 
 def mean_distance(block: BlockAttention, patch: float) -> np.ndarray:
-    """How far patches look, in pixels, (heads,): the mean distance between the centres of a patch and those it attends to,
-    weighted by attention, over all patches (Dosovitskiy et al., 2021, figure 7). `patch`: pixels from one patch to the
-    next. Tokens before the patches and padding do not count."""
+    """How far patches look, in pixels, (heads,): the mean distance between the centres of a patch and those it attends
+    to, weighted by attention, over all patches (Dosovitskiy et al., 2021, figure 7). `patch`: pixels from one patch to
+    the next. Tokens before the patches and padding do not count."""
     w, prefix = block.grid[1], block.prefix
     window, _ = block.places()
     keys = block.keys[window[prefix:]] - prefix  # (N, A): the patch at each place, below 0 for none

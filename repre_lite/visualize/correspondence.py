@@ -12,9 +12,9 @@ def corresponding(
 ) -> np.ndarray:
     """Where each of h x w patches of a view lies in another view of the same picture.
 
-    `box`, `other_box`: top, left, height, width of the two crops in pixels of the picture; `flip`, `other_flip`: mirrored
-    left to right (a row of `ViewParameters.boxes` and `.flips` each). -> rectangles (h, w, 4): top, left, height, width in
-    shares of the other view; what lies outside [0, 1] the other view does not show.
+    `box`, `other_box`: top, left, height, width of the two crops in pixels of the picture; `flip`, `other_flip`:
+    mirrored left to right (a row of `ViewParameters.boxes` and `.flips` each). -> rectangles (h, w, 4): top, left,
+    height, width in shares of the other view; what lies outside [0, 1] the other view does not show.
     """
     h, w = grid
     top, left, height, width = (float(side) for side in box)
@@ -31,8 +31,8 @@ def corresponding(
 
 
 def patches_at(rectangles: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """The patch in a view of h x w patches on which the middle of each of the (..., 4) rectangles falls: row and column,
-    int (..., 2), both -1 where it falls outside."""
+    """The patch in a view of h x w patches on which the middle of each of the (..., 4) rectangles falls: row and
+    column, int (..., 2), both -1 where it falls outside."""
     middle = rectangles[..., :2] + rectangles[..., 2:] / 2  # (..., 2)
     places = np.floor(middle * np.array(grid)).astype(int)
     inside = ((middle >= 0) & (middle < 1)).all(-1, keepdims=True)

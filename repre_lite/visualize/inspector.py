@@ -1,5 +1,5 @@
-"""The patch inspector: point at a patch and see what it attends to, what resembles it, how well it is redrawn, and where
-the other view shows it."""
+"""The patch inspector: point at a patch and see what it attends to, what resembles it, how well it is redrawn, and
+where the other view shows it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Inspector:
-    """`picture` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `similarities`: for each tap the cosine of all pairs
-    of patches (h, w, h, w), `names` of the taps; `error` (H, W): mean over colours of |redrawn - view|, None without a
-    decoder; `other`, the second view (H, W, 3), and `match`, where it shows each patch of the first tap (h, w, 4), as
-    `corresponding` gives it; None without a second view."""
+    """`picture` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `similarities`: for each tap the cosine of all
+    pairs of patches (h, w, h, w), `names` of the taps; `error` (H, W): mean over colours of |redrawn - view|, None
+    without a decoder; `other`, the second view (H, W, 3), and `match`, where it shows each patch of the first tap
+    (h, w, 4), as `corresponding` gives it; None without a second view."""
 
     picture: np.ndarray
     blocks: tuple[BlockAttention, ...]
@@ -100,7 +100,7 @@ class Inspector:
         return last | {"row": h // 2, "column": w // 2}
 
     def attention(self, block: int, head: int | str, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """From and to a patch, (h, w) of the block each; `head`: a number (the last where a block has fewer) or "mean"."""
+        """From and to a patch, (h, w) each; `head`: a number (the last where a block has fewer) or "mean"."""
         one = self.blocks[block]
         r, c = self._on(one.grid, row, column)
         token = one.prefix + r * one.grid[1] + c
@@ -124,7 +124,7 @@ class Inspector:
         return error.reshape(h, height // h, w, width // w).mean((1, 3)).astype(np.float32)
 
     def describe(self, **state: Any) -> str:
-        """All that is known of one patch (see `start` for the state, which fills in what is not given), in one sentence."""
+        """All that is known of one patch, in one sentence; `start` fills in what is not given of the state."""
         state = self.start | state
         block, head, tap, row, column = (state[key] for key in ("block", "head", "tap", "row", "column"))
         one, (sent, received) = self.blocks[block], self.attention(block, head, row, column)

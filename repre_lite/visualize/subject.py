@@ -1,4 +1,4 @@
-"""What is looked at: an encoder from a run, a timm name or untrained, and a photograph from a file, an upload or scikit-learn."""
+"""What is looked at: an encoder from a run or by name, a photograph from a file, an upload or scikit-learn."""
 
 from __future__ import annotations
 

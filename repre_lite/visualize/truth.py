@@ -72,8 +72,8 @@ class Truth:
         one = slice(None) if picture is None else slice(picture, picture + 1)
         who = f"On {len(self.masks)} scenes" if picture is None else f"On scene {picture}"
         text = (
-            f"{who} the object fills {self.area[one].mean():.0%} of the picture and gets {self.share[one].mean():.0%} of "
-            f"the attention; the patches with {self.mass:.0%} of it overlap the object with an IoU of "
+            f"{who} the object fills {self.area[one].mean():.0%} of the picture and gets {self.share[one].mean():.0%} "
+            f"of the attention; the patches with {self.mass:.0%} of it overlap the object with an IoU of "
             f"{self.iou[one].mean():.2f}"
         )
         if self.inside is not None and self.outside is not None:

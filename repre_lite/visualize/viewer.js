@@ -1,4 +1,4 @@
-// The viewer: one module without imports, for the widget (anywidget calls `render`) and for pages (which call `mountAll`).
+// The viewer: one module without imports, for the widget (anywidget calls `render`) and pages (which call `mountAll`).
 //
 // A kind of view is a function (ui, data) that adds its controls and canvases to `ui` once and returns `update(state)`,
 // which redraws them and returns the sentence that says what is shown. Packed arrays in `data` arrive as
@@ -38,7 +38,7 @@ function colourMap(table, low, high) {
 /** "block {block}" -> "block 3"; the wording of every sentence comes with the data, so Python says the same. */
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-/** Arrays packed by viewer.py become {shape, values}, numbers on a scale from low to high again; everything else stays. */
+/** Arrays packed by viewer.py become {shape, values}, those on a scale numbers from low to high; the rest stays. */
 function unpack(data) {
   if (Array.isArray(data)) return data.map(unpack);
   if (data === null || typeof data !== "object") return data;
@@ -46,7 +46,8 @@ function unpack(data) {
   const bytes = Uint8Array.from(atob(data.data), (letter) => letter.charCodeAt(0));
   const type = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array }[data.dtype];
   const { shape, low, high } = data, values = new type(bytes.buffer);
-  return { shape, values: low === undefined ? values : Float32Array.from(values, (q) => low + ((high - low) * q) / 65535) };
+  if (low === undefined) return { shape, values };
+  return { shape, values: Float32Array.from(values, (q) => low + ((high - low) * q) / 65535) };
 }
 
 function make(tag, properties = {}, ...children) {
@@ -55,7 +56,7 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// ------------------------------------------------------------------------------------------------------- user interface
+// ------------------------------------------------------------------------------------------------- user interface
 
 /** What a kind builds with. `state` is what the controls show, `set(patch)` changes it and redraws. */
 class Interface {
@@ -124,8 +125,8 @@ class Canvas {
     this.node.ariaLabel = text;
   }
 
-  /** Draw `colour(i)` -> [red, green, blue] for each of h x w places over the whole canvas, or over the rectangle `frame`
-   *  (top, left, height, width in shares of it). */
+  /** Draw `colour(i)` -> [red, green, blue] for each of h x w places over the canvas, or over a rectangle of it (top,
+   *  left, height, width in shares). */
   fill(h, w, colour, [top, left, height, width] = [0, 0, 1, 1]) {
     const small = make("canvas", { height: h, width: w }), context = small.getContext("2d");
     const image = context.createImageData(w, h);
@@ -174,7 +175,7 @@ class Canvas {
   }
 
   /** Choose one of rows x columns places by hovering, touching or the arrow keys; a click holds it or lets go. Without
-   *  `hover` only a click and the keys choose. `chosen(row, column)` is told; `place()` is where the keys start from. */
+   *  `hover` only a click and the keys choose. `chosen(row, column)` is told; keys start from `place()`. */
   point(rows, columns, place, chosen, hover = true) {
     const { node, ui } = this;
     const within = (value, count) => Math.min(count - 1, Math.max(0, value));
@@ -231,7 +232,7 @@ class Chart {
 
 const short = (value) => String(Number(value.toPrecision(3)));
 
-// ------------------------------------------------------------------------------------------------------- the kinds of view
+// ----------------------------------------------------------------------------------------------- the kinds of view
 
 /** Attention of one head from one token to another; a Swin's is 0 between windows. */
 function weight({ weights: { shape: [, tokens, area], values }, windows }, head, from, to) {
@@ -240,7 +241,7 @@ function weight({ weights: { shape: [, tokens, area], values }, windows }, head,
   return window[from] === window[to] ? values[(head * tokens + from) * area + place[to]] : 0;
 }
 
-/** For every patch of a block, the attention that `pair(patch)` -> [from, to] names: of a head, or the mean over all. */
+/** For every patch of a block, the attention that `pair(patch)` -> [from, to] names: of a head, or the mean of all. */
 function attentionMap(block, head, pair) {
   const [all] = block.weights.shape, [h, w] = block.grid;
   const heads = typeof head === "number" ? [Math.min(head, all - 1)] : [...Array(all).keys()];
@@ -248,6 +249,13 @@ function attentionMap(block, head, pair) {
     const [from, to] = pair(block.prefix + patch);
     return heads.reduce((sum, one) => sum + weight(block, one, from, to), 0) / heads.length;
   });
+}
+
+/** The most heads a block has, and the entries of a list of heads; with one head there is only the mean. */
+function listHeads(blocks) {
+  const most = Math.max(...blocks.map((block) => block.weights.shape[0]));
+  const each = most > 1 ? Array.from({ length: most }, (_, head) => [head, String(head)]) : [];
+  return [most, [["mean", "mean"], ...each]];
 }
 
 /** The patch of a block that covers the one at `row`, `column` of the grid `finest`. */
@@ -272,10 +280,9 @@ const percent = (share) => (100 * share).toFixed(0);
 /** Blocks x heads as small maps, one enlarged, and the picture with the kept share of it. */
 kinds.attention = (ui, { picture, blocks, distances, norms, rolled, drops, tops, words }) => {
   const finest = blocks[0].grid, [h, w] = finest, [height, width] = picture.shape;
-  const most = Math.max(...blocks.map((block) => block.weights.shape[0]));
-  const heads = [...(most > 1 ? Array(most).keys() : [])].map((head) => [head, String(head)]);
+  const [most, heads] = listHeads(blocks);
   ui.range("block", "block", 0, blocks.length - 1);
-  ui.choice("head", "head", [["mean", "mean"], ...(rolled.length ? [["rollout", "rollout"]] : []), ...heads]);
+  ui.choice("head", "head", [...heads, ...(rolled.length ? [["rollout", "rollout"]] : [])]);
   if (blocks[0].prefix) ui.choice("source", "from", [["class", "class token"], ["patch", "patch"]]);
   ui.range("row", "row", 0, h - 1);
   ui.range("column", "column", 0, w - 1);
@@ -289,20 +296,23 @@ kinds.attention = (ui, { picture, blocks, distances, norms, rolled, drops, tops,
   const overview = ui.canvas("every block (across) and head (down): click one", down, across, "wide");
   const chart = new Chart(ui, "mean distance (pixels) of each block's heads");
   kept.point(h, w, () => [ui.state.row, ui.state.column], (row, column) => ui.set({ row, column, source: "patch" }));
-  const small = ({ block, head }) => [typeof head === "number" ? Math.min(head, blocks[block].weights.shape[0] - 1) : 0, block];
-  overview.point(most, blocks.length, () => small(ui.state), (head, block) => ui.set({ block, head: most > 1 ? head : "mean" }), false);
+  const small = ({ block, head }) => [Math.min(Number(head) || 0, blocks[block].weights.shape[0] - 1), block];
+  const choose = (head, block) => ui.set({ block, head: most > 1 ? head : "mean" });
+  overview.point(most, blocks.length, () => small(ui.state), choose, false);
 
   const weights = (index, { head, source, row, column, drop }) => {
     const block = blocks[index], { prefix } = block, [r, c] = patchOf(block, row, column, finest);
     const token = source === "class" && prefix ? 0 : prefix + r * block.grid[1] + c;
     if (head !== "rollout" || !rolled.length) return attentionMap(block, head, (patch) => [token, patch]);
-    const { shape: [, tokens], values } = rolled[drops.indexOf(drop)], start = (index * tokens + token) * tokens + prefix;
+    const { shape: [, tokens], values } = rolled[drops.indexOf(drop)];
+    const start = (index * tokens + token) * tokens + prefix;
     return values.slice(start, start + tokens - prefix);
   };
 
   return (state) => {
     const { block: index, head, mass, drop } = state, block = blocks[index], [rows, columns] = block.grid;
-    const map = weights(index, state), { mask, count } = heaviest(map, mass), rolls = head === "rollout" && rolled.length > 0;
+    const map = weights(index, state), { mask, count } = heaviest(map, mass);
+    const rolls = head === "rollout" && rolled.length > 0;
     const one = typeof head === "number", number = one ? Math.min(head, block.heads - 1) : 0;
     const [row, column] = patchOf(block, state.row, state.column, finest);
     const top = map.indexOf(Math.max(...map)), total = map.reduce((sum, value) => sum + value, 0);
@@ -315,7 +325,8 @@ kinds.attention = (ui, { picture, blocks, distances, norms, rolled, drops, tops,
       top_row: Math.floor(top / columns), top_column: top % columns, distance: distance.toFixed(1),
     };
     const who = fill(words[rolls ? "rollout" : one ? "head" : "mean"], facts);
-    const sentence = `${who}, ${fill(words[source], facts)}: ${fill(words.kept, facts)}${rolls ? "" : fill(words.far, facts)}.`;
+    const far = rolls ? "" : fill(words.far, facts);
+    const sentence = `${who}, ${fill(words[source], facts)}: ${fill(words.kept, facts)}${far}.`;
 
     kept.picture(picture);
     kept.dim(mask, rows, columns);
@@ -340,13 +351,13 @@ kinds.attention = (ui, { picture, blocks, distances, norms, rolled, drops, tops,
 };
 
 /** One patch: attention from and to it, what resembles it, how it is redrawn, where the other view shows it. */
-kinds.inspector = (ui, { picture, grid, blocks, top, taps, error, range, errors, mean, other, match, matched, words }) => {
-  const [h, w] = grid, [height, width] = picture.shape, most = Math.max(...blocks.map((block) => block.weights.shape[0]));
-  const heads = [...(most > 1 ? Array(most).keys() : [])].map((head) => [head, String(head)]);
+kinds.inspector = (ui, data) => {
+  const { picture, grid, blocks, top, taps, error, range, errors, mean, other, match, matched, words } = data;
+  const [h, w] = grid, [height, width] = picture.shape, [, heads] = listHeads(blocks);
   ui.range("row", "row", 0, h - 1);
   ui.range("column", "column", 0, w - 1);
   ui.range("block", "block", 0, blocks.length - 1);
-  ui.choice("head", "head", [["mean", "mean"], ...heads]);
+  ui.choice("head", "head", heads);
   ui.choice("tap", "tap", taps.map(({ name }, tap) => [tap, name]));
   const view = ui.canvas("view: point at a patch", height, width);
   const from = ui.canvas("attention from it", height, width), to = ui.canvas("attention to it", height, width);
@@ -364,7 +375,8 @@ kinds.inspector = (ui, { picture, grid, blocks, top, taps, error, range, errors,
 
   return (state) => {
     const { row, column, block: index, head, tap } = state, block = blocks[index], one = typeof head === "number";
-    const [rows, columns] = block.grid, [r, c] = patchOf(block, row, column, grid), token = block.prefix + r * columns + c;
+    const [rows, columns] = block.grid, [r, c] = patchOf(block, row, column, grid);
+    const token = block.prefix + r * columns + c;
     const sent = attentionMap(block, head, (patch) => [token, patch]);
     const received = attentionMap(block, head, (patch) => [patch, token]);
     const { name, grid: [down, across], cosines } = taps[tap], [y, x] = patchOf(taps[tap], row, column, grid);
@@ -450,12 +462,13 @@ function difference(one, start, other, from, size) {
 }
 
 
-// ---------------------------------------------------------------------------------------------------------- the two doors
+// -------------------------------------------------------------------------------------------------- the two doors
 
 // Ink and paper come together, so that text is legible whatever lies around: JupyterLab's, else the system's colours.
 const STYLE = `
 .repre-lite { --ink: var(--jp-content-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas);
-  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas)); --mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9));
+  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas));
+  --mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9));
   color-scheme: light dark; color: var(--ink); background: var(--paper); font: 14px/1.4 system-ui, sans-serif;
   padding: 8px; max-width: 960px; box-sizing: border-box; }
 .repre-lite * { box-sizing: border-box; }
@@ -484,7 +497,7 @@ const STYLE = `
 .repre-lite p { margin: 0 0 8px; }
 `;
 
-/** Build a view inside `el`. `changed(state)` is told when the reader changes it; returns a function that shows a state. */
+/** Build a view inside `el`. `changed(state)` is told when the reader moves it; returns a function to show a state. */
 function mount(el, kind, data, state, changed = () => {}) {
   const theme = { true: "light", false: "dark" }[document.body.dataset.jpThemeLight]; // JupyterLab's own choice
   el.classList.add("repre-lite");

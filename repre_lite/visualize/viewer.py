@@ -1,13 +1,13 @@
-"""The browser viewer: `viewer.js` as a widget with a kernel, or inlined into a page that needs neither kernel nor network.
+"""The browser viewer: `viewer.js` as a widget, or inlined into a page that needs neither kernel nor network.
 
 To add a kind of view NAME:
-1. in viewer.js, `kinds.NAME = (ui, data) => { ...; return (state) => sentence; }`: add controls (`ui.range`, `ui.choice`,
-   `ui.toggle`, each bound to a key of the state) and canvases (`ui.canvas`) once, return what redraws them;
+1. in viewer.js, `kinds.NAME = (ui, data) => { ...; return (state) => sentence; }`: add controls (`ui.range`,
+   `ui.choice`, `ui.toggle`, each bound to a key of the state) and canvases (`ui.canvas`) once, return what redraws;
 2. in Python, put everything it shows into `data`: plain JSON values and arrays packed by `pack` or `pack_picture`
    (or `pack_scale`; they arrive as {shape, values}); nothing is computed by a network afterwards;
 3. keep the wording in Python: give templates ("Block {block}: ...") in `data`, which JS completes with `fill`, or whole
    sentences; `describe(**state)` must say the same, so the state's keys are the names of `describe`'s arguments;
-4. offer `widget()` as `viewer(NAME, data, state, self.describe)` and `to_html()` as `to_html(NAME, data, state, title)`.
+4. offer `widget()` as `viewer(NAME, data, state, self.describe)`, `to_html()` as `to_html(NAME, data, state, title)`.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def test_rows_sum_to_one_and_lie_on_the_grid(case):
 
 
 def test_attention_times_values_is_what_the_module_puts_out(case):
-    """From the captured weights on the picture's grid, patch by patch, so that windows, shift and padding are checked too;
-    what padding sends comes from a patch of zeros. Then the block's own second half gives the block's output."""
+    """From the captured weights on the picture's grid, patch by patch, so that windows, shift and padding are checked
+    too; what padding sends comes from a patch of zeros. Then the block's own second half gives the block's output."""
     encoder, image, blocks = case
     modules, seen = blocks_of(encoder.backbone), []
     handles = [m.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output))) for m in modules]
