@@ -480,7 +480,7 @@ const STYLE = `
   border: 1px solid var(--line); border-radius: 3px; padding: 2px 6px; }
 .repre-lite button[aria-pressed=true] { border-color: var(--mark); box-shadow: inset 0 -3px var(--mark); }
 .repre-lite .canvases { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; }
-.repre-lite figure { margin: 0; width: 208px; }
+.repre-lite figure { margin: 0; width: min(208px, 50% - 6px); } /* two in a row on a phone */
 .repre-lite figure.wide { width: 428px; max-width: 100%; }
 .repre-lite canvas { width: 100%; height: auto; display: block; touch-action: pan-y; }
 .repre-lite canvas[tabindex] { cursor: crosshair; }
