@@ -24,6 +24,7 @@ _HOME = {
     "scenes": "data.scenes",
     "training_steps": "training.loop",
     "train": "training.train",
+    "Stopped": "training.train",
     "Run": "runs",
     "load_run": "runs",
     "UserError": "runtime.errors",
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from .runs import Run, load_run
     from .runtime.errors import UserError
     from .training.loop import training_steps
-    from .training.train import train
+    from .training.train import Stopped, train
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -63,6 +63,13 @@ class PrototypeHead(nn.Module):
         """Those of the last layer, which rest in the first epoch."""
         return [self.directions, self.gains]
 
+    def project(self, x: Tensor) -> Tensor:
+        """(B, width) -> unit vectors (B, out)."""
+        return F.normalize(self.mlp(x), dim=1, eps=1e-6)
+
+    def score(self, z: Tensor) -> Tensor:
+        """Unit vectors (B, out) -> their product with every prototype, (B, prototypes)."""
+        return F.linear(z, F.normalize(self.directions, dim=1) * self.gains)
+
     def forward(self, x: Tensor) -> Tensor:
-        x = F.normalize(self.mlp(x), dim=1, eps=1e-6)  # (B, out)
-        return F.linear(x, F.normalize(self.directions, dim=1) * self.gains)  # (B, prototypes)
+        return self.score(self.project(x))

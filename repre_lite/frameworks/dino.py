@@ -85,7 +85,8 @@ class DINO(Framework):
         return super().encode(views, taps)
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
-        student = [self.head(f.pooled) for f in features]  # (B, prototypes) each
+        z = [self.head.project(f.pooled) for f in features]  # (B, out) each, of unit length
+        student = [self.head.score(vector) for vector in z]  # (B, prototypes) each
         with torch.no_grad():
             teacher = [self.target_head(f.pooled) for f in encode_views(self.target_encoder, views[:GLOBAL])]
         with no_autocast(student[0]):
@@ -95,7 +96,7 @@ class DINO(Framework):
             log_p = ((t - self.centre) / self.teacher_temperature).log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1).mean()
         monitors = {"teacher_entropy": entropy, "teacher_student_kl": loss.detach() - entropy}
-        return Contrast(loss, student[0].detach(), monitors | over_chance(loss, math.log(s.shape[-1])))
+        return Contrast(loss, z[0].detach(), monitors | over_chance(loss, math.log(s.shape[-1])))
 
     def drop_gradients(self) -> None:
         """The last layer does not learn in the first epochs."""
