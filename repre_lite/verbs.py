@@ -16,7 +16,7 @@ import torch
 
 from .data.sources import Source, load_source
 from .encoder import TappedEncoder
-from .evaluation import extract, knn_top1, linear_top1, pixel_features
+from .evaluation import extract_shared, knn_top1, linear_top1, pixel_features
 from .recipes import Recipe, recipe
 from .repre import RePre
 from .runs import ENCODER, load_run, merge_summary
@@ -62,6 +62,7 @@ def evaluate(
     """`repre-lite evaluate`: each protocol on the encoder, on the same encoder untrained, and k-NN on raw pixels."""
     set_threads()
     path, place = Path(source), pick_device(device)
+    distributed.start(place)
     if path.is_dir():
         run = load_run(path)
         encoder, held, mean, std = run.evaluated, run.recipe, list(run.mean), list(run.std)
@@ -80,6 +81,10 @@ def evaluate(
             raise UserError(f"{source}: an encoder file does not know its pictures; say which with --scale and --data")
         pictures = load_source(scale, data, encoder.image_size, train_images, 0)
     results = score(encoder, fresh, pictures, protocol, place, mean, std)
+    main = distributed.is_main()
+    distributed.finish()
+    if not main:
+        return 0
     for name, value in results.items():
         print(f"{name:24s} {value:.4f}")
     if path.is_dir():
@@ -105,7 +110,7 @@ def score(
     results = {}
     for suffix, network in (("", encoder), ("_untrained", untrained)):
         network = network.to(device)
-        x, x_val = (extract(network, p.images, mean, std) for p in (train_set, val_set))
+        x, x_val = (extract_shared(network, p.images, mean, std) for p in (train_set, val_set))
         if "knn" in protocols:
             results[f"knn_top1{suffix}"] = knn_top1(x, train_set.labels, x_val, val_set.labels)
         if "linear" in protocols:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..data.files import FileImages
 from ..encoder import TappedEncoder
+from ..runtime import distributed
 
 
 @torch.no_grad()
@@ -35,6 +36,25 @@ def extract(
         features.append(encoder((x - shift) / scale, taps=False).pooled.float())
     encoder.train(training)
     return torch.cat(features)
+
+
+def extract_shared(
+    encoder: TappedEncoder, images: Tensor | FileImages, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """`extract` in equal parts by all processes, which must all call it and all get the whole (n, C)."""
+    count, world = len(images), distributed.world_size()
+    if world == 1 or count < world:
+        return extract(encoder, images, mean, std)
+    share = -(-count // world)
+    starts = [min(process * share, count - share) for process in range(world)]  # the last parts may overlap
+    first = starts[distributed.rank()]
+    rows = range(first, first + share)
+    part = images.only(rows) if isinstance(images, FileImages) else images[first : first + share]
+    features = distributed.gather(extract(encoder, part, mean, std)).split(share)  # world times (share, C)
+    whole = features[0].new_empty(count, features[0].shape[1])
+    for start, found in zip(starts, features, strict=True):
+        whole[start : start + share] = found
+    return whole
 
 
 def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
