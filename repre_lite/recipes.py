@@ -7,6 +7,7 @@ published row of the framework on the architecture (`published.py`), the caller'
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ from .runtime.errors import UserError
 class Recipe:
     """Everything that decides what a run computes, and below the line what only decides how.
 
-    Sizes are in pixels, rates are for 256 pictures (the rate used is `lr` * batch_size / 256), `batch_size` is global.
+    Sizes are in pixels, `lr` is for 256 pictures (the rate used is `lr` * batch_size / 256), `min_lr` and `weighting_lr`
+    are used as they stand, `batch_size` is global. Raises UserError for a value that cannot be.
     """
 
     scale: str
@@ -60,6 +62,9 @@ class Recipe:
     skip_unreadable: bool = False
     images: str = "decode"
     workers: int = 4
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 HOW = ("data", "device", "compile", "activation_checkpointing", "checkpoint_every", "images", "workers", "snapshots")
@@ -159,9 +164,7 @@ def recipe(
         raise UserError(f"a recipe has no field {unknown[0]!r}; its fields are those of repre_lite.Recipe")
     if "method" in given:
         given["method"] = values.get("method", {}) | given["method"]
-    made = Recipe(**(values | given))
-    check(made)
-    return made
+    return Recipe(**(values | given))
 
 
 def check(recipe: Recipe) -> None:
@@ -178,7 +181,7 @@ def check(recipe: Recipe) -> None:
         if value is not None and value < 1:
             raise UserError(f"{_flag(name)} {value}: give a whole number, 1 or more")
     for name in ("lr", "weight_decay", "warmup_epochs", "seed", "snapshots", "workers"):
-        if getattr(recipe, name) < 0:
+        if not 0 <= getattr(recipe, name) < math.inf:
             raise UserError(f"{_flag(name)} {getattr(recipe, name)}: give a number, 0 or more")
     choices = {
         "reconstruction": ("multi", "single", "none", "detached"),

@@ -68,6 +68,19 @@ def test_info_nce_queue_is_the_loop(pair):
     assert info_nce_queue(*pair, queue, 0.2).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_perfect_alignment_closed_forms():
+    apart = torch.eye(8, dtype=torch.float64)
+    few, queue = apart[:3], apart[3:]  # every key its query, everything else at right angles
+    assert info_nce_queue(few, few, queue, 0.5).item() == pytest.approx(math.log(1 + 5 * math.exp(-2)))
+    assert nt_xent(few, few, 0.5).item() == pytest.approx(math.log(1 + 4 * math.exp(-2)))
+    teacher, centre = torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(1, 6, dtype=torch.float64)
+    teacher[1] = teacher[0]
+    student = (teacher - centre) * 0.1 / 0.04  # the student is as sure as its teacher: what stays is the entropy
+    p = ((teacher[0] - centre) / 0.04).softmax(-1)
+    entropy = -(p * p.log()).nan_to_num().sum(-1).mean()
+    assert dino_cross_entropy(student, teacher, centre, 0.1, 0.04).item() == pytest.approx(entropy.item())
+
+
 def test_negative_cosine(pair):
     p, z = pair
     expected = -sum(dot(a, b) for a, b in zip(unit(p), unit(z), strict=True)) / 5

@@ -1,29 +1,45 @@
 """The resolved imagenet1k recipes against the numbers of the published files, written down here a second time."""
 
+import dataclasses
 import math
 
 import pytest
+import torch
 
 import repre_lite as rl
 from repre_lite.data.views import standard_views
 from repre_lite.published import CODE, PUBLISHED
+from repre_lite.recipes import FRAMEWORKS
 from repre_lite.training.optim import decay_at, peak_rate, rate_at
 
 # framework, arch: batch, epochs, warm-up epochs, peak rate at that batch, end rate, decay, its end, clip, drop-path
 EXPECTED = {
     ("moco_v3", "vit_small"): (4096, 300, 40, 2.4e-3, 0, 0.1, None, None, 0),
     ("moco_v3", "vit_base"): (4096, 300, 40, 2.4e-3, 0, 0.1, None, None, 0),
+    ("moco_v3", "swin_tiny"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0),
     ("dino", "vit_small"): (1024, 300, 10, 2e-3, 1e-6, 0.04, 0.4, 3.0, 0.1),
-    ("dino", "swin_tiny"): (1024, 300, 10, 2e-3, 1e-6, 0.04, 0.4, 3.0, 0.1),
+    ("dino", "vit_base"): (1024, 400, 10, 3e-3, 2e-6, 0.04, 0.4, 0.3, 0.1),
+    ("dino", "swin_tiny"): (1024, 300, 10, 2e-3, 1e-5, 0.04, 0.4, 3.0, 0.1),
     ("moby", "vit_small"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0.2),
+    ("moby", "vit_base"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0.2),
     ("moby", "swin_tiny"): (512, 300, 5, 1e-3, 5e-6, 0.05, None, 5.0, 0.2),
     ("moco_v2", "vit_small"): (1024, 300, 10, 2e-3, 1e-6, 0.05, None, None, 0),
     ("moco_v2", "vit_base"): (4096, 300, 30, 3e-3, 0, 0.05, None, 1.0, 0),
+    ("moco_v2", "swin_tiny"): (1024, 300, 10, 2e-3, 1e-6, 0.05, None, None, 0),
+    ("byol", "vit_small"): (1024, 300, 10, 2e-3, 1e-6, 0.05, None, None, 0),
+    ("byol", "swin_tiny"): (1024, 300, 10, 2e-3, 1e-6, 0.05, None, None, 0),
     ("byol", "vit_base"): (4096, 300, 40, 1.6e-3, 0, 0.03, None, None, 0),
     ("simclr", "vit_small"): (4096, 300, 40, 3.2e-3, 0, 0.1, None, None, 0),
     ("simclr", "vit_base"): (4096, 300, 30, 3e-3, 0, 0.3, None, 1.0, 0),
+    ("simclr", "swin_tiny"): (4096, 300, 40, 3.2e-3, 0, 0.1, None, None, 0),
+    ("simsiam", "vit_small"): (1024, 300, 10, 6e-4, 0, 0.1, None, None, 0),
+    ("simsiam", "vit_base"): (1024, 300, 10, 6e-4, 0, 0.1, None, None, 0),
+    ("simsiam", "swin_tiny"): (1024, 300, 10, 6e-4, 0, 0.1, None, None, 0),
+    ("none", "vit_small"): (4096, 300, 40, 2.4e-3, 0, 0.05, None, None, 0),
+    ("none", "vit_base"): (4096, 300, 40, 2.4e-3, 0, 0.05, None, None, 0),
+    ("none", "swin_tiny"): (4096, 300, 40, 2.4e-3, 0, 0.05, None, None, 0),
 }
-METHOD = {
+METHOD = {  # of a framework, or of a framework on one architecture
     "moco_v3": {"hidden": 4096, "out": 256, "temperature": 0.2, "momentum": 0.99},
     "dino": {
         "hidden": 2048, "out": 256, "prototypes": 65536, "student_temperature": 0.1, "teacher_start": 0.04,
@@ -31,6 +47,17 @@ METHOD = {
         "momentum": 0.996,
     },
     "moby": {"hidden": 4096, "out": 256, "queue": 4096, "temperature": 0.2, "momentum": 0.99},
+    "moco_v2": {
+        "layers": 3, "out": 128, "queue": 65536, "temperature": 0.1, "momentum": 0.996, "momentum_rises": True,
+    },
+    ("moco_v2", "vit_base"): {
+        "layers": 2, "hidden": 2048, "out": 128, "queue": 65536, "temperature": 0.2, "momentum": 0.999,
+    },
+    "byol": {"hidden": 4096, "out": 256, "momentum": 0.996},
+    "simclr": {"layers": 2, "out": 128, "temperature": 0.1},
+    ("simclr", "vit_base"): {"layers": 2, "hidden": 3072, "out": 128, "temperature": 0.1},
+    "simsiam": {"out": 2048, "bottleneck": 512},
+    "none": {},
 }  # fmt: skip
 
 
@@ -44,8 +71,11 @@ def test_imagenet_recipe_field_by_field(framework, arch):
     assert (recipe.weight_decay, recipe.weight_decay_end) == (decay, decay_end)
     assert (recipe.clip_norm, recipe.clip_each) == (clip, framework == "dino")
     assert recipe.drop_path == drop_path and recipe.image_size == 224
-    for name, value in METHOD.get(framework, {}).items():
-        assert recipe.method[name] == value, name
+    unit = {"unit_prototypes": arch != "vit_small"} if framework == "dino" else {}
+    expected = METHOD.get((framework, arch), METHOD[framework])
+    if (framework, arch) == ("dino", "vit_base"):
+        expected = expected | {"frozen_epochs": 3, "temperature_warmup": 50}
+    assert recipe.method == expected | unit
 
 
 def test_what_differs_between_the_architectures():
@@ -59,9 +89,31 @@ def test_what_differs_between_the_architectures():
     assert (hundred.batch_size, hundred.epochs, hundred.lr) == (1024, 200, 5e-4)
 
 
+@pytest.mark.parametrize("arch", ["vit_micro", "vit_tiny", "vit_large_patch16_224", "swin_micro"])
+def test_other_architectures_take_the_numbers_and_keep_their_own_heads(arch):
+    near = "swin_tiny" if arch.startswith("swin") else "vit_small"
+    for framework in ("moco_v3", "simclr", "dino"):
+        other, same = (rl.recipe("imagenet1k", framework, arch=name) for name in (arch, near))
+        assert (other.lr, other.method) == (same.lr, same.method)
+        with torch.device("meta"):  # 12 heads of ViT-S do not divide the width of vit_micro or of ViT-L
+            own = rl.build_encoder(arch).backbone
+            made = rl.build_encoder(arch, other.image_size, **other.encoder).backbone
+        assert [m.num_heads for m in made.modules() if hasattr(m, "num_heads")] == [
+            m.num_heads for m in own.modules() if hasattr(m, "num_heads")
+        ]
+    dynamic = {"strict_img_size": False} if near == "swin_tiny" else {"dynamic_img_size": True}
+    assert rl.recipe("imagenet1k", "dino", arch=arch).encoder == dynamic
+
+
+def test_a_changed_recipe_is_checked_too():
+    for name, value in (("batch_size", 0), ("lr", math.nan), ("reconstruction", "both")):
+        with pytest.raises(rl.UserError, match=f"--{name.replace('_', '-')}"):
+            dataclasses.replace(rl.recipe("scenes"), **{name: value})
+
+
 def test_every_row_has_a_source_and_says_what_is_ours():
-    seven = {"simclr", "byol", "simsiam", "moco_v2", "moco_v3", "moby", "dino"}
-    assert set(PUBLISHED) == {(f, a) for f in seven for a in ("vit_small", "vit_base", "swin_tiny")}
+    assert set(PUBLISHED) == {(f, a) for f in FRAMEWORKS for a in ("vit_small", "vit_base", "swin_tiny")}
+    assert set(EXPECTED) == set(PUBLISHED)
     fields = {f for row in PUBLISHED.values() for f in row.values} | {"clip_norm", "drop_path", "min_lr"}
     for key, row in PUBLISHED.items():
         assert row.source in CODE and set(row.ours) <= fields, key

@@ -58,9 +58,19 @@ def test_the_target_is_the_view_before_normalisation():
 
 
 def test_gradient_reaches_all_taps_and_not_the_target():
-    model = model_of()
-    losses = model(views())
+    model, taps = model_of(), []
+    draw = model.decoder.forward
+
+    def watched(given):
+        taps.extend(given)
+        for tap in given:
+            tap.retain_grad()
+        return draw(given)
+
+    with mock.patch.object(model.decoder, "forward", watched):
+        losses = model(views())
     losses.reconstruction.backward()
+    assert len(taps) == 4 and all(tap.grad.abs().sum() > 0 for tap in taps)
     blocks = model.framework.online.backbone.blocks
     assert all(block.mlp.fc1.weight.grad.abs().sum() > 0 for block in blocks)
     for target in (model.framework.target_encoder, model.framework.target_projector):

@@ -1,7 +1,8 @@
 """MoCo v3 (Chen, Xie and He, 2021): keys of a slow copy, negatives from the batch, no queue.
 
 Follows the published code: fixed sin-cos positions and a frozen patch projection on a ViT, batch norm without scale or
-shift after both heads, the loss times twice the temperature, both directions summed.
+shift after both heads, the loss times twice the temperature, both directions summed. The encoder keeps timm's first
+weights; the published code draws them all, the frozen projection too, by Xavier's rule.
 """
 
 from __future__ import annotations
