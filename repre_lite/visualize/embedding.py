@@ -95,7 +95,7 @@ class Embedding:
             mine, lit = self.labels == label, only in (None, label)
             colour = COLOURS[label % len(COLOURS)] if lit else "0.85"
             marker = MARKERS[label // len(COLOURS) % len(MARKERS)]
-            axis.scatter(*places[mine].T, s=14, color=colour, marker=marker, label=self.classes[label], zorder=1 + lit)
+            axis.scatter(*places[mine].T, s=10, color=colour, marker=marker, label=self.classes[label], zorder=1 + lit)
         for index in _spread(places, self.labels == only if only is not None else None) if thumbnails else ():
             box = OffsetImage(self.thumbnails[index], zoom=thumbnails / THUMBNAIL)
             axis.add_artist(AnnotationBbox(box, places[index], pad=0.1, bboxprops={"linewidth": 0.4}))
@@ -107,7 +107,7 @@ class Embedding:
         from matplotlib import pyplot as plt
 
         count = len(self.maps) + 1
-        figure, axes = plt.subplots(1, count, figsize=(2.6 * count, 3.3), layout="constrained")
+        figure, axes = plt.subplots(1, count, figsize=(2.5 * count, 3.2), layout="constrained")
         for axis, name in zip(axes, self.maps, strict=False):
             self.draw(axis, name)
         self.draw(axes[-1], list(self.maps)[-1], thumbnails=13)
