@@ -15,9 +15,10 @@ from .recipes import Recipe
 from .repre import RePre
 
 
-def blank_views(recipe: Recipe, batch: int) -> list[Tensor]:
+def blank_views(recipe: Recipe, model: RePre, batch: int) -> list[Tensor]:
     """Views as the recipe's framework wants them, (B, 3, size, size) each, all black."""
-    sizes = [view.size for view in standard_views(recipe.framework, recipe.image_size)]
+    patch = model.framework.online.patch
+    sizes = [view.size for view in standard_views(recipe.framework, recipe.image_size, patch)]
     return [torch.zeros(batch, 3, size, size) for size in sizes]
 
 
@@ -25,7 +26,8 @@ def step_flops(recipe: Recipe) -> int:
     """Floating-point operations of a training step for one picture, counted on the meta device."""
     batch = 2  # batch norm wants more than one
     with torch.device("meta"):
-        model, views = RePre.from_recipe(recipe), blank_views(recipe, batch)
+        model = RePre.from_recipe(recipe)
+        views = blank_views(recipe, model, batch)
     return flops.count(lambda: model(views).total.backward()) // batch
 
 
@@ -76,7 +78,7 @@ def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
     model = RePre.from_recipe(recipe)
     found = []
     for batch in (2, 4):
-        views = blank_views(recipe, batch)
+        views = blank_views(recipe, model, batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=half), Remembered(model) as kept:
             model(views)
         found.append((kept.total, max(kept.blocks.values())))

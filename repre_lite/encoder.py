@@ -70,7 +70,8 @@ class TappedEncoder(nn.Module):
     """A timm backbone together with the places where it is tapped.
 
     `backbone` is the plain timm model: no hooks live on it, so a copy of it (a target network) is a plain copy.
-    `tap_widths` and `tap_grids` describe the K taps for pictures of `image_size` pixels; `width` is that of `pooled`.
+    `tap_widths` and `tap_grids` describe the K taps for pictures of `image_size` pixels; `width` is that of `pooled`,
+    `patch` the side of a patch in pixels.
     """
 
     def __init__(self, backbone: nn.Module, image_size: int, taps: int | None = None) -> None:
@@ -83,6 +84,7 @@ class TappedEncoder(nn.Module):
         self.tap_widths: tuple[int, ...] = tuple(stage["num_chs"] for stage in info)
         self.tap_grids: tuple[int, ...] = tuple(image_size // stage["reduction"] for stage in info)
         self.width: int = backbone.num_features  # type: ignore[assignment]
+        self.patch: int = backbone.patch_embed.patch_size[0]  # type: ignore[union-attr, index, assignment]
         self.timm_name = ""
         self.timm_args: dict[str, Any] = {}
 

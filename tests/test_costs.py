@@ -53,7 +53,7 @@ def test_activations_grow_by_the_picture():
     once, each, block = activations(recipe, half=False)
     model = RePre.from_recipe(recipe)
     with Remembered(model) as kept:
-        model(blank_views(recipe, 12))
+        model(blank_views(recipe, model, 12))
     assert kept.total == pytest.approx(once + 12 * each, rel=0.01)
     assert sorted(kept.blocks.values()) == [0] * 8 + [12 * block] * 8  # the target keeps nothing
     assert 8 * block < each < 8 * 1.5 * block

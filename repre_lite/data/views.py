@@ -260,11 +260,12 @@ def blur_matrix(sigmas: Tensor, size: int, widest: float) -> Tensor:
     return (kernel @ taken.flatten(1)).unflatten(1, (size, size))
 
 
-def standard_views(framework: str, size: int) -> tuple[View, ...]:
-    """The views each framework was published with, at `size` pixels; below 96 pixels without blur, as the recipes for
-    small pictures have it, except MoCo v3's, MoBY's and none's solarise and colours which stay.
+def standard_views(framework: str, size: int, patch: int = 8) -> tuple[View, ...]:
+    """The views each framework was published with, at `size` pixels. Below 96 pixels, as the recipes for small pictures
+    have it: no blur, crops of a fifth of the picture or more, SimCLR's colours at half their strength.
 
-    DINO: two global crops and eight local ones of 3/7 the size (96 for 224); below 96 pixels four, of about half.
+    DINO: two global crops and eight local ones of 3/7 the size (96 for 224), rounded to whole patches of `patch` pixels
+    and to multiples of 8; below 96 pixels four of them.
     """
     small = size < 96
     blur1, blur2, blur = (0.0, 0.0, 0.0) if small else (1.0, 0.1, 0.5)
@@ -286,7 +287,9 @@ def standard_views(framework: str, size: int) -> tuple[View, ...]:
         return (View(size, (least, 1), jitter=strength, blur=blur, interpolation="bicubic"),) * 2
     if framework == "dino":
         globally = {"scale": (0.4, 1.0), "jitter": byol, "interpolation": "bicubic"}
-        local = View(max(8, round(size * 3 / 7 / 8) * 8), (0.05, 0.4), jitter=byol, blur=blur, interpolation="bicubic")
+        whole = math.lcm(8, patch)
+        side = max(1, round(size * 3 / 7 / whole)) * whole
+        local = View(side, (0.05, 0.4), jitter=byol, blur=blur, interpolation="bicubic")
         return (
             View(size, blur=blur1, **globally),  # type: ignore[arg-type]
             View(size, blur=blur2, solarise=0.2, **globally),  # type: ignore[arg-type]

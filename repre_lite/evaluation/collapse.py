@@ -29,7 +29,7 @@ def effective_rank(embedding: Tensor) -> float:
 
 
 def advice(gauges: dict[str, float], batch_size: int) -> str | None:
-    """A sentence of advice where the gauges say collapse, else None."""
+    """A sentence of advice where the gauges say collapse, else None. Not every framework has every gauge."""
     if gauges["embedding_std"] < 0.1:
         return (
             f"the embedding is collapsing (spread {gauges['embedding_std']:.2f}, healthy is near 1): "
@@ -38,5 +38,10 @@ def advice(gauges: dict[str, float], batch_size: int) -> str | None:
     if gauges["effective_rank"] < 2 and batch_size > 8:
         return (
             f"the embedding uses {gauges['effective_rank']:.1f} directions only: check the data and the learning rate"
+        )
+    if gauges.get("loss_over_chance", 0.0) > 0.99:
+        return (
+            f"the loss is {gauges['loss_over_chance']:.1%} of what knowing nothing gives: nothing is learned yet, or all has "
+            "collapsed; try another --lr"
         )
     return None

@@ -78,13 +78,14 @@ class Training:
         self.batches = Batches(
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
-        self.views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed, compile=recipe.compile)
+        self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
+        kinds = standard_views(recipe.framework, recipe.image_size, self.model.framework.online.patch)
+        self.views = Views(kinds, recipe.seed, compile=recipe.compile)
         self.crops: StepCrops | None = None
         self.stream: Stream | None = None
         if isinstance(images, FileImages):
             held = images.paths if recipe.images == "decode" else cached(images.paths, recipe.workers)
             self.crops = StepCrops(held, self.batches, self.views)
-        self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
         self.model.to(self.device, self.precision.weights)
         self.optimiser = build_optimiser(self.model, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
@@ -116,7 +117,7 @@ class Training:
             name = f"drop-path/{step}/{distributed.rank()}"
             torch.manual_seed(generator(recipe.seed, name).initial_seed())
 
-        self.model.framework.set_epoch(self.epoch)
+        self.model.framework.set_epoch(step * recipe.epochs // self.total_steps)  # of the recipe, also where shortened
         with self.precision.autocast(self.device):
             losses: Losses = self.forward(views)
         self.optimiser.zero_grad(set_to_none=True)

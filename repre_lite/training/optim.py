@@ -31,7 +31,7 @@ def parameter_groups(model: RePre, recipe: Recipe) -> list[dict[str, Any]]:
         decays = parameter.ndim > 1 or (model.framework.decay_vectors and name.startswith("framework."))
         groups.setdefault((decays, id(parameter) not in constant), []).append(parameter)
     made: list[dict[str, Any]] = [
-        {"params": parameters, "decays": decays, "scheduled": scheduled, "lr": 0.0}
+        {"params": parameters, "decays": decays, "scheduled": scheduled, "lr": peak_rate(recipe)}
         for (decays, scheduled), parameters in groups.items()
     ]
     if log_variances:
@@ -42,14 +42,8 @@ def parameter_groups(model: RePre, recipe: Recipe) -> list[dict[str, Any]]:
 def build_optimiser(model: RePre, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`, in its fused form where the device has one."""
     device = next(model.parameters()).device
-    optimiser = torch.optim.AdamW(
-        parameter_groups(model, recipe), lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda")
-    )
-    own = recipe.weighting_lr if model.weighting is not None else None
-    for group in optimiser.param_groups:
-        if not group["scheduled"] and group["lr"] != own:
-            group["lr"] = peak_rate(recipe)
-    return optimiser
+    groups = parameter_groups(model, recipe)
+    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
 
 
 def peak_rate(recipe: Recipe) -> float:

@@ -99,7 +99,8 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
                 warning = advice(logged.gauges, recipe.batch_size)
                 if warning and not warned and step > total // 10:
                     warned = True
-                    bar.write(f"step {step}: {warning}")
+                    watch = training.model.framework.watch
+                    bar.write(f"step {step}: {warning}. {recipe.framework}: {watch}")
                 since, start = step, time.perf_counter()
             if step in snapshots and distributed.is_main():
                 save_networks(training.model, recipe, _folder(out / "snapshots" / f"step-{step:07d}"))

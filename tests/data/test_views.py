@@ -176,3 +176,11 @@ def test_no_branch_depends_on_the_data():
     traced = make_fx(lambda p, r: views(p, 3, r)[0], tracing_mode="fake")(pictures(20, 20, 8), torch.arange(8))
     other = (pictures(20, 20, 8).flip(0), torch.arange(8, 16))
     assert torch.allclose(traced(*other), views(other[0], 3, other[1])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "local"), [(224, 16, 96), (224, 14, 112), (64, 16, 32), (32, 4, 16), (128, 16, 48)]
+)
+def test_local_crops_are_whole_patches(size, patch, local):
+    assert {view.size for view in standard_views("dino", size, patch)[2:]} == {local}
+    assert local % patch == 0

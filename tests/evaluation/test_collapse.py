@@ -60,3 +60,5 @@ def test_advice_only_where_something_is_wrong():
     assert "collapsing" in advice({"embedding_std": 0.02, "effective_rank": 20.0}, 64)
     assert "1.5 directions" in advice({"embedding_std": 0.9, "effective_rank": 1.5}, 64)
     assert advice({"embedding_std": 0.9, "effective_rank": 1.5}, 8) is None  # few pictures span few directions
+    assert "knowing nothing" in advice({"embedding_std": 0.9, "effective_rank": 20.0, "loss_over_chance": 0.995}, 64)
+    assert advice({"embedding_std": 0.9, "effective_rank": 20.0, "loss_over_chance": 0.9}, 64) is None

@@ -14,9 +14,11 @@ import pytest
 import torch
 
 import repre_lite as rl
+from repre_lite.frameworks import DINO
+from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
-from repre_lite.training.optim import decay_at, parameter_groups, rate_at
+from repre_lite.training.optim import decay_at, parameter_groups, peak_rate, rate_at
 from repre_lite.training.train import Stopped, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
@@ -139,3 +141,22 @@ def test_the_target_is_the_moving_average():
         m = 1 - (1 - framework.momentum) * (math.cos(math.pi * training.step / 12) + 1) / 2
         target = m * target + (1 - m) * online.detach()
     assert torch.allclose(framework.target_encoder.backbone.norm.weight, target, atol=1e-7)
+
+
+def test_a_shortened_run_keeps_the_epochs_of_its_recipe(monkeypatch):
+    """Half of DINO's ten epochs lie behind the middle of its steps, however few these are."""
+    seen = []
+    whole = DINO.set_epoch
+    monkeypatch.setattr(DINO, "set_epoch", lambda self, epoch: (seen.append(epoch), whole(self, epoch)))
+    small = {"hidden": 16, "out": 8, "prototypes": 16}
+    recipe = rl.recipe("scenes", "dino", epochs=10, steps=5, batch_size=8, train_images=16, method=small)
+    for _ in rl.training_steps(recipe):
+        pass
+    assert seen[-5:] == [0, 2, 4, 6, 8]
+
+
+def test_the_predictors_rate_does_not_hang_on_the_weightings():
+    recipe = rl.recipe("scenes", "simsiam", weighting_lr=0.0)
+    groups = parameter_groups(RePre.from_recipe(recipe), recipe)
+    rates = sorted(group["lr"] for group in groups if not group["scheduled"])
+    assert rates[0] == 0 and set(rates[1:]) == {peak_rate(recipe)}
