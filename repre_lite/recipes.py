@@ -103,8 +103,8 @@ FRAMEWORKS: dict[str, dict[str, Any]] = {
     "moco_v3": {"lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.95}},
     "moby":    {"lr": 4e-3, "weight_decay": 0.05, "clip_norm": 5.0, "drop_path": 0.1,
                 "method": {"hidden": 1024, "queue": 4096, "momentum": 0.95}},
-    "dino":    {"lr": 4e-3, "weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "clip_each": True,
-                "method": {"hidden": 512, "out": 128, "prototypes": 1024, "momentum": 0.95, "frozen_epochs": 0}},
+    "dino":    {"lr": 2e-3, "weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "clip_each": True,
+                "method": {"hidden": 512, "out": 128, "prototypes": 1024, "momentum": 0.99, "frozen_epochs": 0}},
     "none":    {"lr": 4e-3, "weight_decay": 0.05},
 }
 # fmt: on

@@ -194,6 +194,25 @@ STEP_WRONG = [
     (lambda model, *_: model([torch.ones(1)]) and None, "zero"),
 ]
 
+
+def rolled(attention, halves=True, identity=True, reverse=False):
+    """Rollout, with one thing or another left out."""
+    blocks = [(block + identity * torch.eye(4)) / (2 if halves else 1) for block in attention]
+    product = torch.eye(4)
+    for block in blocks:
+        product = product @ block if reverse else block @ product
+    return product
+
+
+ROLLOUT_RIGHT = [rolled]
+ROLLOUT_WRONG = [
+    (lambda a: rolled(a, halves=False, identity=False), "add the identity"),
+    (lambda a: rolled(a, halves=False), "halve them"),
+    (lambda a: rolled(a, reverse=True), "stands on the left"),
+    (lambda a: rolled(a[:2]), "expected the product"),
+    (lambda a: None, "expected a tensor"),
+]
+
 CHECKERS = {
     "tap_indices": (checks.check_tap_indices, TAPS_RIGHT, TAPS_WRONG),
     "fusion_block": (checks.check_fusion_block, FUSION_RIGHT, FUSION_WRONG),
@@ -202,6 +221,7 @@ CHECKERS = {
     "info_nce": (checks.check_info_nce, NCE_RIGHT, NCE_WRONG),
     "push": (checks.check_push, PUSH_RIGHT, PUSH_WRONG),
     "train_step": (checks.check_train_step, STEP_RIGHT, STEP_WRONG),
+    "rollout": (checks.check_rollout, ROLLOUT_RIGHT, ROLLOUT_WRONG),
 }
 
 

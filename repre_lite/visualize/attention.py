@@ -157,7 +157,7 @@ class Attention:
         ):
             for index, values in enumerate(numbers):
                 axis.plot([index] * len(values), values, "o", markersize=3, alpha=0.5, color="#0072B2")
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max(values.max() for values in numbers))
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("block", fontsize=9)
         plt.close(figure)
