@@ -195,7 +195,7 @@ STEP_WRONG = [
 ]
 
 
-def rolled(attention, halves=True, identity=True, reverse=False):
+def rollout(attention, halves=True, identity=True, reverse=False):
     """Rollout, with one thing or another left out."""
     blocks = [(block + identity * torch.eye(4)) / (2 if halves else 1) for block in attention]
     product = torch.eye(4)
@@ -204,12 +204,12 @@ def rolled(attention, halves=True, identity=True, reverse=False):
     return product
 
 
-ROLLOUT_RIGHT = [rolled]
+ROLLOUT_RIGHT = [rollout]
 ROLLOUT_WRONG = [
-    (lambda a: rolled(a, halves=False, identity=False), "add the identity"),
-    (lambda a: rolled(a, halves=False), "halve them"),
-    (lambda a: rolled(a, reverse=True), "stands on the left"),
-    (lambda a: rolled(a[:2]), "expected the product"),
+    (lambda a: rollout(a, halves=False, identity=False), "add the identity"),
+    (lambda a: rollout(a, halves=False), "halve them"),
+    (lambda a: rollout(a, reverse=True), "stands on the left"),
+    (lambda a: rollout(a[:2]), "expected the product"),
     (lambda a: None, "expected a tensor"),
 ]
 
