@@ -200,9 +200,9 @@ def describe(plan: Plan) -> str:
         ]
     else:
         lines.append("input        made on the GPU from pictures in its memory; no cores needed")
-    epochs = plan.steps * recipe.batch_size / plan.pictures
+    epochs = plan.steps / max(1, plan.pictures // recipe.batch_size)  # of whole batches
     return "\n".join(
-        [*lines, f"time         {plan.steps:,} steps, {epochs:.0f} epochs of {plan.pictures:,} pictures: {plan.hours(high):.1f} to {plan.hours(low):.1f} hours"]
+        [*lines, f"time         {plan.steps:,} steps, {epochs:.3g} epochs of {plan.pictures:,} pictures: {plan.hours(high):.1f} to {plan.hours(low):.1f} hours"]
     )  # fmt: skip
 
 
