@@ -15,7 +15,7 @@ from .runtime.errors import UserError
 from .training.train import Stopped, train
 from .verbs import score
 
-CPU_STEPS, GPU_STEPS, PICTURES = 600, 2000, 8_000
+CPU_STEPS, GPU_STEPS, PICTURES = 500, 2000, 8_000
 
 
 def demo(out: str, steps: int | None, device: str) -> int:
