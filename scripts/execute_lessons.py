@@ -12,6 +12,7 @@ import argparse
 import base64
 import io
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 FEW = 4_000  # colours: a line figure with smoothed edges has fewer, a picture more
 
 
@@ -28,12 +30,15 @@ def execute(path: Path) -> None:
         notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": path.parent}}
     ).execute()
     notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info = {"name": "python"}
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":  # a widget shows nothing without a kernel; its static figure stands above it
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                output.traceback = output.traceback[-1:]
+                output.traceback = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in output.traceback[-1:]]
             elif "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
     nbformat.write(notebook, path)
