@@ -64,7 +64,14 @@ class View:
             raise UserError(f"interpolation {self.interpolation!r} of a View: choose bilinear or bicubic")
 
     def draw(
-        self, seed: int, step: int | Tensor, rows: Tensor, purpose: int, height: Side, width: Side, dtype: torch.dtype
+        self,
+        seed: int,
+        step: int | Tensor,
+        rows: Tensor,
+        purpose: int | Tensor,
+        height: Side,
+        width: Side,
+        dtype: torch.dtype,
     ) -> ViewParameters:
         """Every random number of this view for pictures of height x width pixels, numbers or (B,); `rows` int64 (B,)."""
         parts = (ATTEMPTS, ATTEMPTS, 2, 4, 4, 1, 5)
@@ -147,10 +154,15 @@ class Views:
         self, step: int, rows: Tensor, height: int, width: int, dtype: torch.dtype = torch.float32
     ) -> list[ViewParameters]:
         """What is drawn for each view of pictures of height x width pixels."""
-        # a compiled graph holds numbers as constants, but takes tensors as they come
-        at = torch.full((), step, dtype=torch.int64, device=rows.device) if self.compile else step
+
+        def constant(number: int) -> int | Tensor:
+            """A compiled graph holds numbers as constants, but takes tensors as they come: one graph for all steps."""
+            return torch.full((), number, dtype=torch.int64, device=rows.device) if self.compile else number
+
+        at = constant(step)
         return [
-            self._draw(view, self.seed, at, rows, index, height, width, dtype) for index, view in enumerate(self.views)
+            self._draw(view, self.seed, at, rows, constant(index), height, width, dtype)
+            for index, view in enumerate(self.views)
         ]
 
     def boxes(self, step: int, rows: Tensor, heights: Tensor, widths: Tensor) -> list[Tensor]:

@@ -21,13 +21,13 @@ def _mix(x: Any) -> Any:
 
 
 def uniform(
-    seed: int, step: int | Tensor, rows: Tensor, purpose: int, count: int, dtype: torch.dtype = torch.float32
+    seed: int, step: int | Tensor, rows: Tensor, purpose: int | Tensor, count: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """`count` numbers in [0, 1) for each of `rows`, int64 (B,) -> (B, count); equal bits on every device.
 
     A counter-based hash of (seed, step, row, purpose, column): rows are rows of the global batch, so a batch split over
-    processes gets the numbers it would have had whole. 24 bits each. `step` is a number, or a tensor () on the device
-    of `rows` where a compiled graph should serve every step.
+    processes gets the numbers it would have had whole. 24 bits each. `step` and `purpose` are numbers, or tensors () on the
+    device of `rows` where a compiled graph should serve them all.
     """
     key: int | Tensor = 0
     for part in (seed & MASK, seed >> 32 & MASK, step, purpose):

@@ -87,6 +87,7 @@ def test_64_bit_seeds_differ_and_repeat():
 def test_step_as_tensor_and_other_types():
     whole = uniform(7, 300, torch.arange(9), 1, 4)
     assert torch.equal(uniform(7, torch.tensor(300), torch.arange(9), 1, 4), whole)
+    assert torch.equal(uniform(7, torch.tensor(300), torch.arange(9), torch.tensor(1), 4), whole)
     assert torch.equal(uniform(7, 300, torch.arange(9), 1, 4, torch.float64), whole.double())  # 24 bits are exact
 
 
