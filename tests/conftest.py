@@ -1,6 +1,7 @@
 """What all tests share: few threads, real pictures where there are some, slow tests only when asked for."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,24 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
+def real_pictures(name: str) -> Path:
+    """The folder `name` below REPRE_LITE_DATA; the test is skipped where there is none."""
+    place = Path(os.environ.get("REPRE_LITE_DATA") or "nowhere") / name
+    if not (place / "train").is_dir():
+        pytest.skip(f"REPRE_LITE_DATA is not set or holds no {name}/train: no real pictures to test with")
+    return place
+
+
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
     """A folder of real CIFAR-10 pictures, train/CLASS/* and val/CLASS/*."""
-    place = os.environ.get("REPRE_LITE_DATA")
-    if not place or not (Path(place) / "cifar10" / "train").is_dir():
-        pytest.skip("REPRE_LITE_DATA is not set or holds no cifar10/train: no real pictures to test with")
-    return Path(place) / "cifar10"
+    return real_pictures("cifar10")
 
 
 @pytest.fixture(scope="session")
 def imagenet_sample() -> Path:
     """A folder of ImageNet's photographs, train/CLASS/*, one of every class."""
-    place = os.environ.get("REPRE_LITE_DATA")
-    if not place or not (Path(place) / "imagenet-sample" / "train").is_dir():
-        pytest.skip("REPRE_LITE_DATA is not set or holds no imagenet-sample/train: no photographs to test with")
-    return Path(place) / "imagenet-sample"
+    return real_pictures("imagenet-sample")
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +77,18 @@ def tiny_runs(tmp_path_factory) -> dict[str, Path]:
             small = {"decoder_width": 8, "method": {"hidden": 16, "out": 8}, "train_images": 64, "batch_size": 8}
             rl.train(rl.recipe("scenes", steps=4, **small, **changes), root / name, quiet=True)
     return {folder.name: folder for folder in sorted(root.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser to test with")
+    if path is None:
+        pytest.skip("no Chromium on this machine: no browser to test with")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()

@@ -28,21 +28,6 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser to test with")
-    if path is None:
-        pytest.skip("no Chromium on this machine: no browser to test with")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
-
-
 @contextmanager
 def watched(browser, **options):
     """A page of its own; leaving it fails on an error of a script or in the console."""

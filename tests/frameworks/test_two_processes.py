@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 def results(command, out):
-    environment = dict(os.environ, OMP_NUM_THREADS="1", REPRE_LITE_THREADS="1")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "REPRE_LITE_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
     done = subprocess.run([*command, str(SCRIPT), str(out)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())

@@ -7,24 +7,13 @@ import json
 import sys
 
 import torch
+from small import SMALL, TINY
 
 import repre_lite as rl
 from repre_lite.data.sources import load_source
 from repre_lite.frameworks import FRAMEWORKS
 from repre_lite.runtime import distributed
 from repre_lite.training.loop import training_steps
-
-TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}
-SMALL = {
-    "simclr": {"out": 16},
-    "byol": {"hidden": 32, "out": 16},
-    "simsiam": {"out": 16, "bottleneck": 8},
-    "moco_v2": {"out": 16, "queue": 30},
-    "moco_v3": {"hidden": 32, "out": 16},
-    "moby": {"hidden": 32, "out": 16, "queue": 30},
-    "dino": {"hidden": 32, "out": 16, "prototypes": 24},
-    "none": {},
-}
 
 
 def run(name, reconstruction, source):

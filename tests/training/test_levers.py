@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from small import SMALL, TINY
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import repre_lite as rl
@@ -11,18 +12,7 @@ from repre_lite.data.sources import IMAGENET, Pictures, Source
 from repre_lite.frameworks import FRAMEWORKS, base
 from repre_lite.training.loop import Training, steps
 
-TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}
 TINY_SWIN = {"embed_dim": 16, "depths": (1, 1, 2), "num_heads": (1, 2, 4)}
-SMALL = {
-    "simclr": {"out": 16},
-    "byol": {"hidden": 32, "out": 16},
-    "simsiam": {"out": 16, "bottleneck": 8},
-    "moco_v2": {"out": 16, "queue": 30},
-    "moco_v3": {"hidden": 32, "out": 16},
-    "moby": {"hidden": 32, "out": 16, "queue": 30},
-    "dino": {"hidden": 32, "out": 16, "prototypes": 24},
-    "none": {},
-}
 PICTURES = rl.scenes(range(16), size=32).pictures
 
 

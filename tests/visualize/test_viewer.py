@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -57,25 +56,10 @@ MOVE_ALL = """async ([source, kind, data, state, move = true]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium that reaches no network."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser to test with")
-    if path is None:
-        pytest.skip("no Chromium on this machine: no browser to test with")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def page(browser):
+def page(chromium):
     """An empty page; the test fails on any error in it and on any request but for the file itself."""
-    context = browser.new_context(offline=True, viewport={"width": 700, "height": 900})
+    context = chromium.new_context(offline=True, viewport={"width": 700, "height": 900})
     page, errors, requests = context.new_page(), [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
