@@ -20,12 +20,12 @@ import torch
 from measure import alternate, pin, provenance, ratios, shown, write
 
 import repre_lite as rl
-from repre_lite import flops
-from repre_lite.costs import Remembered, activations, step_flops
 from repre_lite.data.sources import IMAGENET, Pictures, Source
 from repre_lite.decoder import ReconstructionDecoder, light_width
 from repre_lite.encoder import TappedEncoder, build_encoder
+from repre_lite.planning.costs import Remembered, activations, step_flops
 from repre_lite.recipes import FRAMEWORKS, Recipe
+from repre_lite.runtime import flops
 from repre_lite.runtime.device import pick_device
 from repre_lite.training.loop import Training, steps
 

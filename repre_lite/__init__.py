@@ -29,10 +29,9 @@ _HOME = {
     "load_run": "runs",
     "UserError": "runtime.errors",
 }
-_MODULES = ("losses", "heads", "frameworks", "visualize", "checks", "course", "evaluation", "data", "runtime")
+_MODULES = ("losses", "heads", "frameworks", "visualize", "course", "evaluation", "data", "runtime")
 
 if TYPE_CHECKING:
-    import repre_lite.checks as checks
     import repre_lite.course as course
     import repre_lite.visualize as visualize
 

@@ -17,12 +17,12 @@ from repre_lite.frameworks.base import cosine_to_one
 from repre_lite.losses import UncertaintyWeighting
 from repre_lite.repre import RePre
 from repre_lite.runs import Run
-from repre_lite.visualize.balance import Balance, curves
+from repre_lite.visualize.kit.panel import panel, png
+from repre_lite.visualize.lessons.balance import Balance, curves
+from repre_lite.visualize.lessons.memory import Memory
+from repre_lite.visualize.lessons.similarity import Similarity
 from repre_lite.visualize.levels import Levels
-from repre_lite.visualize.memory import Memory
-from repre_lite.visualize.panel import panel, png
 from repre_lite.visualize.reconstruction import Reconstructions
-from repre_lite.visualize.similarity import Similarity
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -15,11 +15,11 @@ from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from ..visualize.embedding import Embedding
 from ..visualize.inspector import Inspector
+from ..visualize.kit.panel import shrink
+from ..visualize.kit.viewer import page_script
 from ..visualize.ladder import Ladder
 from ..visualize.mixer import TapMixer
-from ..visualize.panel import shrink
 from ..visualize.reconstruction import ERROR_RANGE, Reconstructions
-from ..visualize.viewer import page_script
 from .arms import Arm
 from .pieces import image, svg
 

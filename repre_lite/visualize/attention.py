@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from ..encoder import TappedEncoder
-from .capture import BlockAttention, capture, heaviest, mean_distance, rollout
-from .panel import strip
-from .viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
+from .kit.capture import BlockAttention, capture, heaviest, mean_distance, rollout
+from .kit.panel import strip
+from .kit.viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
 
 CELL = 59  # places from one small map of the figure to the next
 DROPS = (0.0, 0.3, 0.6, 0.9)  # what rollout may drop of each row; 0 unless asked for

@@ -14,7 +14,7 @@ from ..data.sources import Pictures
 from ..encoder import TappedEncoder
 from ..evaluation import extract, knn_top1
 from ..runtime.errors import UserError
-from .panel import panel
+from .kit.panel import panel
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito's
 MARKERS = "os^Dv"

@@ -15,9 +15,9 @@ from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run
 from ..runtime.randomness import generator
-from .capture import capture
 from .embedding import Embedding
-from .panel import panel, strip
+from .kit.capture import capture
+from .kit.panel import panel, strip
 from .truth import Truth, looked_at
 
 SCENES = 32  # on so many the overlap of attention and object is measured

@@ -17,11 +17,11 @@ from ..decoder import ReconstructionDecoder
 from ..encoder import TappedEncoder, is_hierarchical
 from ..runs import Run
 from .attention import attention_top, enlarge, mark_patch, pack_blocks
-from .capture import BlockAttention, capture
-from .correspondence import corresponding, patches_at
-from .panel import strip
+from .kit.capture import BlockAttention, capture
+from .kit.correspondence import corresponding, patches_at
+from .kit.panel import strip
+from .kit.viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
 from .reconstruction import ERROR_RANGE
-from .viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
 
 FINEST = 16  # patches a side: finer taps are halved down to it, or similarities of all pairs would fill a page
 

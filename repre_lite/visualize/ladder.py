@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..decoder import ReconstructionDecoder
 from ..runtime.errors import UserError
-from .panel import shrink, strip
-from .readout import Readout
+from .kit.panel import shrink, strip
+from .kit.readout import Readout
+from .kit.viewer import pack_picture, to_html, viewer
 from .reconstruction import ERROR_RANGE
-from .viewer import pack_picture, to_html, viewer
 
 PAGE_BYTES = 1_500_000  # what the pictures of a page may take
 

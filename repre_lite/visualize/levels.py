@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from ..encoder import TappedEncoder, encode, is_hierarchical
 from ..runtime.errors import UserError
-from .panel import panel, strip
-from .readout import Readout
+from .kit.panel import panel, strip
+from .kit.readout import Readout
 
 
 @dataclass(frozen=True)

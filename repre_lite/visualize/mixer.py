@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..decoder import ReconstructionDecoder
-from .panel import panel, shrink, strip
+from .kit.panel import panel, shrink, strip
+from .kit.viewer import pack_picture, to_html
 from .reconstruction import ERROR_RANGE
-from .viewer import pack_picture, to_html
 
 CHOICES = ("on", "off", "swap")  # what a tap can be without weights: its own, the data set's mean, another picture's
 PAGE_BYTES = 1_500_000  # what the pictures of a page may take

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..data.views import Views
 from ..runtime.errors import UserError
-from .correspondence import corresponding, patches_at
-from .panel import panel, strip
+from .kit.correspondence import corresponding, patches_at
+from .kit.panel import panel, strip
 
 COLOURS = ("#0072B2", "#D55E00")  # of view 1 and view 2
 LINES = ("-", "--")

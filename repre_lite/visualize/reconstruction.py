@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.views import Views, standard_views
 from ..runs import Run
-from .panel import panel, strip
+from .kit.panel import panel, strip
 
 ERROR_RANGE = 0.5  # the error map is black at 0 and brightest here, in every figure
 

@@ -14,9 +14,9 @@ from ..encoder import is_hierarchical
 from ..repre import RePre
 from ..runs import Run
 from ..runtime.errors import UserError
-from .capture import capture
+from .kit.capture import capture
+from .kit.panel import panel, strip
 from .levels import colours
-from .panel import panel, strip
 from .truth import looked_at
 
 

@@ -14,8 +14,8 @@ from ..data.scenes import Scenes
 from ..decoder import ReconstructionDecoder
 from ..encoder import TappedEncoder
 from .attention import enlarge
-from .capture import BlockAttention, capture, heaviest
-from .panel import strip
+from .kit.capture import BlockAttention, capture, heaviest
+from .kit.panel import strip
 
 
 @dataclass(frozen=True)

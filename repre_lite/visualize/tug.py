@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..repre import RePre
 from ..runtime.errors import UserError
-from .panel import panel
+from .kit.panel import panel
 
 NAMES, COLOURS, STYLES = ("contrastive", "reconstruction"), ("#0072B2", "#D55E00"), ("o-", "s--")
 BLOCK = re.compile(r"(?:layers\.(\d+)\.)?blocks\.(\d+)")  # timm's names in a ViT and in a Swin

@@ -8,8 +8,8 @@ import torch
 
 import repre_lite as rl
 from repre_lite.visualize.attention import DROPS, Attention, enlarge
-from repre_lite.visualize.capture import BlockAttention, capture, heaviest, mean_distance, rollout
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.capture import BlockAttention, capture, heaviest, mean_distance, rollout
+from repre_lite.visualize.kit.panel import png
 
 
 def encoder_of(arch, size=32):

@@ -11,7 +11,7 @@ import repre_lite as rl
 from repre_lite.data.sources import Pictures
 from repre_lite.runtime.errors import UserError
 from repre_lite.visualize.embedding import Embedding
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.panel import png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZES = {"count": 60, "perplexities": (4, 500)}

@@ -12,11 +12,11 @@ from repre_lite.data.scenes import VAL_START
 from repre_lite.repre import RePre
 from repre_lite.runs import Run
 from repre_lite.visualize import figure4 as module
-from repre_lite.visualize.capture import capture
 from repre_lite.visualize.embedding import Embedding
 from repre_lite.visualize.explorer import Explorer
 from repre_lite.visualize.figure4 import Figure4, figure4
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.capture import capture
+from repre_lite.visualize.kit.panel import png
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,10 +8,10 @@ import torch
 
 import repre_lite as rl
 from repre_lite.data.views import Views, standard_views
-from repre_lite.visualize.capture import capture
-from repre_lite.visualize.correspondence import corresponding, patches_at
 from repre_lite.visualize.inspector import FINEST, Inspector, _cosines
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.capture import capture
+from repre_lite.visualize.kit.correspondence import corresponding, patches_at
+from repre_lite.visualize.kit.panel import png
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 import repre_lite as rl
+from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.readout import Readout
 from repre_lite.visualize.ladder import Ladder
-from repre_lite.visualize.panel import png
-from repre_lite.visualize.readout import Readout
 
 
 @pytest.fixture(scope="module")

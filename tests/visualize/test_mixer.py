@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import repre_lite as rl
+from repre_lite.visualize.kit.panel import png
 from repre_lite.visualize.mixer import CHOICES, TapMixer
-from repre_lite.visualize.panel import png
 
 
 @pytest.fixture(scope="module")

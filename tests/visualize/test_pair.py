@@ -9,8 +9,8 @@ import torch
 
 import repre_lite as rl
 from repre_lite.data.views import Views, standard_views
+from repre_lite.visualize.kit.panel import png
 from repre_lite.visualize.pair import ViewPair
-from repre_lite.visualize.panel import png
 
 
 def pair_of(one, two, flips=(False, False), grid=2):

@@ -9,8 +9,8 @@ import torch
 import repre_lite as rl
 from repre_lite.repre import RePre
 from repre_lite.runtime.errors import UserError
-from repre_lite.visualize.capture import capture
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.capture import capture
+from repre_lite.visualize.kit.panel import png
 from repre_lite.visualize.scrubber import Scrubber
 
 

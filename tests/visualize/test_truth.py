@@ -9,9 +9,9 @@ from PIL import Image
 
 import repre_lite as rl
 from repre_lite.runs import RECIPE
-from repre_lite.visualize.capture import BlockAttention, capture
-from repre_lite.visualize.panel import png
-from repre_lite.visualize.subject import open_encoder, photograph
+from repre_lite.visualize.kit.capture import BlockAttention, capture
+from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.subject import open_encoder, photograph
 from repre_lite.visualize.truth import Truth, looked_at, on_object
 
 

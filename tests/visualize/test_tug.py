@@ -9,7 +9,7 @@ import torch
 import repre_lite as rl
 from repre_lite.repre import RePre
 from repre_lite.runtime.errors import UserError
-from repre_lite.visualize.panel import png
+from repre_lite.visualize.kit.panel import png
 from repre_lite.visualize.tug import TugOfWar
 
 HISTORY = [{"step": s, "weight_contrastive": 0.2 * s, "weight_reconstruction": 1.0 + s} for s in (1, 2, 3)]

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..runtime.errors import UserError
 from .published import published
-from .runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 
 import repre_lite as rl
 from repre_lite.data.views import standard_views
-from repre_lite.published import CODE, PUBLISHED
 from repre_lite.recipes import FRAMEWORKS
+from repre_lite.recipes.published import CODE, PUBLISHED
 from repre_lite.training.optim import decay_at, peak_rate, rate_at
 
 # framework, arch: batch, epochs, warm-up epochs, peak rate at that batch, end rate, decay, its end, clip, drop-path

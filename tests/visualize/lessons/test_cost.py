@@ -6,9 +6,9 @@ import html
 import pytest
 
 import repre_lite as rl
-from repre_lite import flops
-from repre_lite.visualize.cost import Amount, Cost
-from repre_lite.visualize.panel import png
+from repre_lite.runtime import flops
+from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.lessons.cost import Amount, Cost
 
 WIDTHS, LAYERS = (8, 16, None), (1, 2)
 

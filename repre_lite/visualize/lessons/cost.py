@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .. import flops
-from ..decoder import FUSIONS, ReconstructionDecoder
-from ..encoder import build_encoder
-from ..frameworks.moco_v3 import MoCoV3
-from .panel import panel
+from ...decoder import FUSIONS, ReconstructionDecoder
+from ...encoder import build_encoder
+from ...frameworks.moco_v3 import MoCoV3
+from ...runtime import flops
+from ..kit.panel import panel
 
 CLAIM = 0.04  # "only brings a negligible average of 4% workload" (the paper's introduction)
 BATCH = 2  # pictures on the meta device: batch norm wants more than one

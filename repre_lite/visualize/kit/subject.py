@@ -14,11 +14,11 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
-from ..data.reading import read_picture, square, to_rgb
-from ..encoder import TappedEncoder, build_encoder
-from ..repre import IMAGENET_MEAN, IMAGENET_STD
-from ..runs import RECIPE, Run, load_run
-from ..runtime.errors import UserError
+from ...data.reading import read_picture, square, to_rgb
+from ...encoder import TappedEncoder, build_encoder
+from ...repre import IMAGENET_MEAN, IMAGENET_STD
+from ...runs import RECIPE, Run, load_run
+from ...runtime.errors import UserError
 
 PHOTOGRAPHS = ("china", "flower")  # scikit-learn brings these two
 

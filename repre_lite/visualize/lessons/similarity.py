@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..evaluation.collapse import embedding_std
-from .panel import panel, strip
+from ...evaluation.collapse import embedding_std
+from ..kit.panel import panel, strip
 
 TEMPERATURES = (0.05, 2.0)  # what the slider offers
 

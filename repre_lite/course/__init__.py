@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .runtime.device import pick_device, set_threads
-from .runtime.errors import UserError
+from ..runtime.device import pick_device, set_threads
+from ..runtime.errors import UserError
 
 SIZES = ("fast", "laptop", "gpu")
 T = TypeVar("T")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, NoReturn
 
-from .recipes import FRAMEWORKS, SCALES
-from .runtime.errors import UserError
+from ..recipes import FRAMEWORKS, SCALES
+from ..runtime.errors import UserError
 
 
 def _width(text: str) -> int | str:
@@ -75,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", help="run folder, overwritten (default runs/demo)")
     demo.add_argument("--steps", type=int, default=None, help="optimiser steps (default: about three CPU minutes)")
     demo.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default auto")
-    demo.set_defaults(run="repre_lite.demo:demo")
+    demo.set_defaults(run="repre_lite.cli.demo:demo")
 
     pretrain = verbs.add_parser("pretrain", help="pre-train an encoder")
     pretrain.add_argument("--scale", choices=tuple(SCALES), default="scenes", help="the recipe (default scenes)")
@@ -90,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="larger batches in the same memory, for about a sixth more computing",
     )
     pretrain.add_argument("--skip-unreadable", action="store_true", help="count unreadable pictures and go on")
-    pretrain.set_defaults(run="repre_lite.verbs:pretrain")
+    pretrain.set_defaults(run="repre_lite.cli.verbs:pretrain")
 
     evaluate = verbs.add_parser("evaluate", help="k-NN and linear probe, beside the untrained encoder")
     evaluate.add_argument("source", metavar="RUN_OR_FILE", help="a run folder or an encoder.safetensors")
@@ -101,14 +99,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", help="labelled pictures; left out, those of the run")
     evaluate.add_argument("--train-images", type=int, help="use only so many training pictures")
     evaluate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default auto")
-    evaluate.set_defaults(run="repre_lite.verbs:evaluate")
+    evaluate.set_defaults(run="repre_lite.cli.verbs:evaluate")
 
     export = verbs.add_parser("export", help="write the encoder for timm")
     export.add_argument("source", metavar="RUN", help="a run folder")
     export.add_argument(
         "--out", required=True, metavar="FILE.safetensors", help="beside it, FILE.json says name and arguments"
     )
-    export.set_defaults(run="repre_lite.verbs:export")
+    export.set_defaults(run="repre_lite.cli.export:export")
 
     report = verbs.add_parser("report", help="one or several runs as one HTML page, live and offline")
     report.add_argument(
@@ -125,30 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, (kind, choices, text) in RECIPE_OPTIONS.items():
         plan.add_argument(f"--{name}", type=kind, choices=choices, default=None, help=text)
     plan.add_argument("--activation-checkpointing", action="store_true", help="plan with it")
-    plan.set_defaults(run="repre_lite.plan:plan")
+    plan.set_defaults(run="repre_lite.planning.plan:plan")
 
     lab = verbs.add_parser("lab", help="JupyterLab on a private copy of the course")
     lab.add_argument("--reset", metavar="NN", help="take lesson NN afresh (the changed one is kept beside it)")
     lab.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    lab.set_defaults(run="repre_lite.verbs:lab")
+    lab.set_defaults(run="repre_lite.course.lab:lab")
     return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb and return its exit status: 0, 2 for input that cannot be, 128 + signal when stopped, 1 for a crash."""
-    try:
-        options = vars(build_parser().parse_args(arguments))
-        del options["verb"]
-        module, function = options.pop("run").split(":")
-        return getattr(import_module(module), function)(**options) or 0
-    except UserError as error:
-        print(f"repre-lite: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

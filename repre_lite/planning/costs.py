@@ -9,10 +9,10 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from . import flops
-from .data.views import standard_views
-from .recipes import Recipe
-from .repre import RePre
+from ..data.views import standard_views
+from ..recipes import Recipe
+from ..repre import RePre
+from ..runtime import flops
 
 
 def blank_views(recipe: Recipe, model: RePre, batch: int) -> list[Tensor]:

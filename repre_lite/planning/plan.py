@@ -11,23 +11,23 @@ from typing import Any
 
 import torch
 
-from . import flops
+from ..data.cache import build_cache
+from ..data.files import FileImages
+from ..data.loaders import Batches
+from ..data.reading import list_pictures
+from ..data.scenes import scenes
+from ..data.sources import IMAGENET, SCENES_TRAIN, Pictures, Source, load_source
+from ..data.stream import StepCrops
+from ..data.tree import IN_MEMORY, STL_SIDE
+from ..data.views import Views, standard_views
+from ..recipes import Recipe, recipe
+from ..repre import RePre
+from ..runtime import flops
+from ..runtime.device import describe_device, pick_device, set_threads
+from ..runtime.errors import UserError
+from ..training.loop import Training, steps
 from .costs import activations, step_flops
-from .data.cache import build_cache
-from .data.files import FileImages
-from .data.loaders import Batches
-from .data.reading import list_pictures
-from .data.scenes import scenes
-from .data.sources import IMAGENET, SCENES_TRAIN, Pictures, Source, load_source
-from .data.stream import StepCrops
-from .data.tree import IN_MEMORY, STL_SIDE
-from .data.views import Views, standard_views
 from .gpus import GIB, GPU, parse_gpus
-from .recipes import Recipe, recipe
-from .repre import RePre
-from .runtime.device import describe_device, pick_device, set_threads
-from .runtime.errors import UserError
-from .training.loop import Training, steps
 
 SHARE = (0.25, 0.40)  # of its peak a GPU is assumed to reach in a step of this kind, low and high
 RESERVE = 1.5 * GIB  # a GPU: CUDA itself, library workspaces

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repre_lite.data.views import View, ViewParameters
-from repre_lite.visualize.correspondence import corresponding, patches_at
+from repre_lite.visualize.kit.correspondence import corresponding, patches_at
 
 WHOLE = (0, 0, 8, 8)
 

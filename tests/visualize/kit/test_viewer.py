@@ -10,7 +10,16 @@ import pytest
 import repre_lite as rl
 from repre_lite.visualize.attention import Attention
 from repre_lite.visualize.inspector import Inspector
-from repre_lite.visualize.viewer import on_scale, pack, pack_picture, pack_scale, page_script, source, to_html, viewer
+from repre_lite.visualize.kit.viewer import (
+    on_scale,
+    pack,
+    pack_picture,
+    pack_scale,
+    page_script,
+    source,
+    to_html,
+    viewer,
+)
 
 # The widget's door with a model like anywidget's: every slider and list through its whole range, then every canvas that
 # takes focus is hovered, clicked and moved by keys. Returns [state, sentence] after each change, and what went wrong.

@@ -6,8 +6,8 @@ import pytest
 
 import repre_lite as rl
 from repre_lite.cli import main
-from repre_lite.gpus import GIB, GPU, parse_gpus
-from repre_lite.plan import MOMENTARY, RESERVE, build_plan, measure_input, measure_step, picture_count
+from repre_lite.planning.gpus import GIB, GPU, parse_gpus
+from repre_lite.planning.plan import MOMENTARY, RESERVE, build_plan, measure_input, measure_step, picture_count
 from repre_lite.repre import RePre
 
 TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repre_lite import checks
+from repre_lite.course import checks
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .panel import panel
+from ..kit.panel import panel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import repre_lite as rl
-from repre_lite.costs import Remembered, activations, blank_views, step_flops
+from repre_lite.planning.costs import Remembered, activations, blank_views, step_flops
 from repre_lite.repre import RePre
 
 ARCHS = {"vit_micro": ("scenes", 0.04), "vit_small": ("imagenet1k", 0.04), "vit_base": ("imagenet1k", 0.04),

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import repre_lite as rl
-from repre_lite.flops import backward, count, parameters
+from repre_lite.runtime.flops import backward, count, parameters
 
 
 def test_a_matrix_product_and_its_backward():

@@ -6,14 +6,14 @@ import shutil
 import time
 from pathlib import Path
 
-from .data.sources import load_source
-from .recipes import recipe
-from .repre import RePre
-from .runs import RECIPE, merge_summary
-from .runtime.device import pick_device
-from .runtime.errors import UserError
-from .training.train import Stopped, train
-from .verbs import score
+from ..data.sources import load_source
+from ..evaluation.score import score
+from ..recipes import recipe
+from ..repre import RePre
+from ..runs import RECIPE, merge_summary
+from ..runtime.device import pick_device
+from ..runtime.errors import UserError
+from ..training.train import Stopped, train
 
 CPU_STEPS, GPU_STEPS, PICTURES = 500, 2000, 8_000
 
@@ -62,7 +62,7 @@ def demo(out: str, steps: int | None, device: str) -> int:
 
 def _draw(run, images, folder: Path) -> Path | None:
     try:
-        from .visualize.reconstruction import Reconstructions
+        from ..visualize.reconstruction import Reconstructions
 
         figure = Reconstructions.compute(run, images).figure()
     except ImportError:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..losses import UncertaintyWeighting
-from .panel import panel
+from ...losses import UncertaintyWeighting
+from ..kit.panel import panel
 
 
 @dataclass(frozen=True)

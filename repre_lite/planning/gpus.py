@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .runtime.errors import UserError
+from ..runtime.errors import UserError
 
 GIB = 2**30
 

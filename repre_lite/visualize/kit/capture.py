@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..encoder import Features, encode
-from ..runtime.errors import UserError
+from ...encoder import Features, encode
+from ...runtime.errors import UserError
 
 
 @dataclass(frozen=True)

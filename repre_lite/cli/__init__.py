@@ -1,0 +1,26 @@
+"""The command line, `repre-lite VERB`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ..runtime.errors import UserError
+from .parser import build_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb and return its exit status: 0, 2 for input that cannot be, 128 + signal when stopped, 1 for a crash."""
+    try:
+        options = vars(build_parser().parse_args(arguments))
+        del options["verb"]
+        module, function = options.pop("run").split(":")
+        return getattr(import_module(module), function)(**options) or 0
+    except UserError as error:
+        print(f"repre-lite: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1

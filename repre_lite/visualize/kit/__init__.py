@@ -1,0 +1,1 @@
+"""What views are made of: panels, the browser viewer, captured attention."""
