@@ -23,13 +23,13 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class Losses(NamedTuple):
     """One step's scalars and what else is worth keeping: `total` is minimised; `contrastive` and `reconstruction` are
-    the raw losses (None where there is none); `picture` (B, 3, H, W) is the reconstruction of view 1, `embedding`
+    the raw losses (None if there is none); `reconstructed` (B, 3, H, W) is the decoder's image of view 1, `embedding`
     (B, D) the framework's, `monitors` its own further scalars."""
 
     total: Tensor
     contrastive: Tensor | None
     reconstruction: Tensor | None
-    picture: Tensor | None
+    reconstructed: Tensor | None
     embedding: Tensor
     monitors: dict[str, Tensor]
 
@@ -98,17 +98,17 @@ class RePre(nn.Module):
         inputs = [self.normalise(view) for view in views]
         online = self.framework.encode(inputs, taps=self.decoder is not None)  # one forward serves both branches
 
-        picture, reconstruction = None, None  # reconstructive pre-training, lines 6 to 9
+        reconstructed, reconstruction = None, None  # reconstructive pre-training, lines 6 to 9
         if self.decoder is not None:
             taps = [tap.detach() for tap in online[0].taps] if self.detached else online[0].taps
-            picture = self.decoder(taps)  # (B, 3, H, W)
-            reconstruction = pixel_l1(at_least_fp32(picture), views[0])
+            reconstructed = self.decoder(taps)  # (B, 3, H, W)
+            reconstruction = pixel_l1(at_least_fp32(reconstructed), views[0])
 
         contrast = self.framework.contrast(online, inputs)  # contrastive pre-training, lines 10 to 12
 
         total = self.combine(contrast.loss, reconstruction)  # combining objectives, line 13
         contrastive = None if isinstance(self.framework, ReconstructionOnly) else contrast.loss
-        return Losses(total, contrastive, reconstruction, picture, contrast.embedding, contrast.monitors)
+        return Losses(total, contrastive, reconstruction, reconstructed, contrast.embedding, contrast.monitors)
 
     def combine(self, contrastive: Tensor, reconstruction: Tensor | None) -> Tensor:
         """Equation 4. Weighting needs losses >= 0, so the contrastive one is shifted by the framework's lowest value."""

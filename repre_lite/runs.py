@@ -74,8 +74,8 @@ class Run:
             model.decoder.load_state_dict(files.load_tensors(folder / DECODER)[0])
         return model
 
-    def pictures(self, most: int = 2000) -> Pictures:
-        """The run's own pictures: those of val/, which training has not seen; without val/ up to `most` training ones."""
+    def images(self, most: int = 2000) -> Pictures:
+        """The run's own images: those of val/, which training has not seen; without val/, up to `most` training ones."""
         held = self.recipe
         count = min(most, held.train_images or most)
         source = load_source(held.scale, held.data, held.image_size, count, held.seed, held.skip_unreadable)

@@ -39,14 +39,14 @@ def test_one_online_forward_a_view_and_none_for_the_branch():
         losses = model(views())
     assert online.call_count == 2
     assert [call.kwargs["taps"] for call in online.call_args_list] == [True, False]
-    assert losses.picture.shape == (8, 3, 32, 32)
+    assert losses.reconstructed.shape == (8, 3, 32, 32)
 
 
 def test_without_reconstruction_nothing_of_the_branch_is_there():
     model = model_of("none")
     assert model.decoder is None and model.weighting is None
     losses = model(views())
-    assert losses.reconstruction is None and losses.picture is None
+    assert losses.reconstruction is None and losses.reconstructed is None
     assert torch.equal(losses.total, losses.contrastive)
 
 
@@ -54,7 +54,7 @@ def test_the_target_is_the_view_before_normalisation():
     model = model_of()
     v = views()
     losses = model(v)
-    assert losses.reconstruction.item() == pytest.approx((losses.picture - v[0]).abs().mean().item(), abs=1e-7)
+    assert losses.reconstruction.item() == pytest.approx((losses.reconstructed - v[0]).abs().mean().item(), abs=1e-7)
 
 
 def test_gradient_reaches_all_taps_and_not_the_target():

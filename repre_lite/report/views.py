@@ -34,7 +34,7 @@ def view_sections(arms: list[Arm]) -> dict[str, str]:
     arm = next((arm for arm in arms if arm.runs[0].decoder is not None), arms[0])
     run = arm.runs[0]
     try:
-        pictures = run.pictures()
+        pictures = run.images()
     except UserError as error:
         return {"Pictures": f"<p>Left out, since the run's own are not to be had here: {html.escape(str(error))}</p>"}
     chosen = torch.randperm(len(pictures), generator=generator(0, "report"))[:FITTED]

@@ -1,5 +1,5 @@
-"""The one error that is the user's to mend."""
+"""The one error that the user can correct."""
 
 
-class UserError(Exception):
-    """Bad input. The message is one clear line that names the option or path and the remedy; the CLI exits with 2."""
+class UserError(ValueError):
+    """Bad input. The message is one clear line that names the argument or path and the remedy; the command line exits with 2."""

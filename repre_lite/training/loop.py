@@ -29,7 +29,7 @@ from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
 @dataclass(frozen=True)
 class Step:
     """What a logged step shows: `step` counts from 1, `losses` and `weights` are plain numbers (None where absent),
-    `gauges` the collapse gauges and the framework's own; `views` and `picture` are this step's, on the device."""
+    `gauges` the collapse gauges and the framework's own; `views` and `reconstructed` are this step's, on the device."""
 
     step: int
     epoch: int
@@ -40,7 +40,7 @@ class Step:
     gauges: dict[str, float]
     model: RePre
     views: list[Tensor]
-    picture: Tensor | None
+    reconstructed: Tensor | None
 
     def record(self) -> dict[str, Any]:
         """The line of metrics.jsonl."""
@@ -74,7 +74,7 @@ class Training:
             recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed, recipe.skip_unreadable
         )
         images = self.source.train.images
-        self.pictures = None if isinstance(images, FileImages) else images.to(self.device)
+        self.images = None if isinstance(images, FileImages) else images.to(self.device)
         self.batches = Batches(
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
@@ -139,8 +139,8 @@ class Training:
         step, dtype = self.step, self.precision.weights
         indices, rows = self.batches.rows(step)
         rows = rows.to(self.device)
-        if self.pictures is not None:
-            return self.views(self.pictures[indices.to(self.device)], step, rows, dtype)
+        if self.images is not None:
+            return self.views(self.images[indices.to(self.device)], step, rows, dtype)
         assert self.crops is not None
         if self.stream is None or self.stream.next_step != step:
             pinned = self.device.type == "cuda"
@@ -188,7 +188,7 @@ class Training:
             gauges=gauges | {name: numbers[name] for name in losses.monitors},
             model=self.model,
             views=views,
-            picture=losses.picture,
+            reconstructed=losses.reconstructed,
         )
 
     def state(self) -> dict[str, Any]:

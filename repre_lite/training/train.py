@@ -180,8 +180,8 @@ def _save(training: Training, out: Path, wall_seconds: float) -> None:
 def _summary(training: Training, logged: Step, online: float | None, wall_seconds: float) -> dict[str, Any]:
     l1 = logged.losses["reconstruction"]
     psnr = None
-    if logged.picture is not None:
-        error = (logged.picture.detach().float().clamp(0, 1) - logged.views[0].float()).square().mean()
+    if logged.reconstructed is not None:
+        error = (logged.reconstructed.detach().float().clamp(0, 1) - logged.views[0].float()).square().mean()
         psnr = float(-10 * torch.log10(error))
     cuda = training.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() if cuda else _resident_bytes()

@@ -97,7 +97,7 @@ class Explorer:
 
     @cached_property
     def pictures(self) -> Pictures:
-        return self.run.pictures()
+        return self.run.images()
 
     @cached_property
     def images(self) -> Tensor:

@@ -42,7 +42,7 @@ class Figure4:
         """`runs` on the same pictures, such as {"last layer": single, "multi-hierarchy": multi}; `pictures`: None for the
         first run's own; `shown` of them, drawn from `seed`, are looked at; `maps` go to `Embedding.compute`."""
         first = next(iter(runs.values()))
-        pictures = first.pictures() if pictures is None else pictures
+        pictures = first.images() if pictures is None else pictures
         chosen = torch.randperm(len(pictures), generator=generator(seed, "figure4"))[:shown]
         views = at_size(pictures.images[chosen], first.recipe.image_size)  # (B, 3, H, W)
         options: dict[str, Any] = {"perplexities": (30,), "seed": seed} | maps

@@ -421,7 +421,7 @@ def test_without_the_branch_a_step_is_the_bare_framework(name):
     for step in range(2):
         ours.advance()
         indices, rows = bare.batches.rows(step)
-        views = [bare.model.normalise(v) for v in bare.views(bare.pictures[indices], step, rows)]
+        views = [bare.model.normalise(v) for v in bare.views(bare.images[indices], step, rows)]
         framework = bare.model.framework
         rate, decay = _rate(recipe, step)
         for group in bare.optimiser.param_groups:

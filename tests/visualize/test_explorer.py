@@ -117,7 +117,7 @@ def test_a_swin_says_that_it_has_no_class_token(tiny_runs):
         "folder", arch="swin_micro", image_size=32, reconstruction="none", method={"hidden": 16, "out": 8}
     )
     run = Run(tiny_runs["none-0"], recipe, RePre.from_recipe(recipe).eval(), [], {})
-    pictures = rl.load_run(tiny_runs["none-0"]).pictures()
+    pictures = rl.load_run(tiny_runs["none-0"]).images()
     view = Figure4.compute({"Swin": run}, pictures, shown=2)
     assert not view.class_token and view.truths == {} and view.attention["Swin"].shape == (2, 4, 4)
     assert "no class token" in view.describe() and "no class token" in view.describe(0) and "IoU" not in view.describe()
