@@ -20,7 +20,8 @@ import torch
 from measure import alternate, pin, provenance, ratios, shown, write
 
 import repre_lite as rl
-from repre_lite.data.sources import IMAGENET, Pictures, Source
+from repre_lite.data.image_set import ImageSet, Source
+from repre_lite.data.sources import IMAGENET
 from repre_lite.decoder import ReconstructionDecoder, light_width
 from repre_lite.encoder import TappedEncoder, build_encoder
 from repre_lite.planning.costs import Remembered, activations, step_flops
@@ -108,12 +109,12 @@ def timed(arch: str, rounds: int, device: torch.device) -> dict[str, Any]:
     batch = CASES[arch][2]
     common: dict[str, Any] = {"batch_size": batch, "steps": 10**6, "warmup_epochs": 0, "device": device.type}
     plain = recipe_of(arch, reconstruction="none", **common)
-    images = rl.scenes(range(batch), size=plain.image_size).pictures
+    images = rl.scenes(range(batch), size=plain.image_size).images
     recipes = {"none": plain} | {
         width: dataclasses.replace(plain, reconstruction="multi", decoder_width=width) for width in ("light", "full")
     }
     stepping = {
-        name: steps(Training(recipe, Source("scenes", Pictures(images, None, ()), None, *IMAGENET, 0, "")))
+        name: steps(Training(recipe, Source("scenes", ImageSet(images, None, ()), None, *IMAGENET, 0, "")))
         for name, recipe in recipes.items()
     }
     seconds = alternate({name: (lambda s=s: next(s)) for name, s in stepping.items()}, rounds, 1, device)  # type: ignore[misc]

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import repre_lite as rl
-from repre_lite.data.sources import IMAGENET, Pictures, Source
+from repre_lite.data.image_set import ImageSet, Source
+from repre_lite.data.sources import IMAGENET
 from repre_lite.frameworks import base
 from repre_lite.frameworks.moco_v3 import MoCoV3
 from repre_lite.recipes import Recipe
@@ -98,8 +99,8 @@ def bare_loop(training: Training) -> Callable[[], Tensor]:
 
 def prepare(recipe: Recipe) -> Training:
     """Our loop on fixed views."""
-    images = rl.scenes(range(2 * recipe.batch_size), size=recipe.image_size).pictures
-    training = WithoutViews(recipe, Source("scenes", Pictures(images, None, ()), None, *IMAGENET, 0, ""))
+    images = rl.scenes(range(2 * recipe.batch_size), size=recipe.image_size).images
+    training = WithoutViews(recipe, Source("scenes", ImageSet(images, None, ()), None, *IMAGENET, 0, ""))
     training.fixed = [half.to(training.device).float() / 255 for half in images.chunk(2)]
     return training
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data.sources import Pictures, load_source
+from .data.image_set import ImageSet
+from .data.sources import load_source
 from .decoder import ReconstructionDecoder
 from .encoder import TappedEncoder
 from .recipes import Recipe, from_dict
@@ -74,7 +75,7 @@ class Run:
             model.decoder.load_state_dict(files.load_tensors(folder / DECODER)[0])
         return model
 
-    def images(self, most: int = 2000) -> Pictures:
+    def images(self, most: int = 2000) -> ImageSet:
         """The run's own images: those of val/, which training has not seen; without val/, up to `most` training ones."""
         held = self.recipe
         count = min(most, held.train_images or most)

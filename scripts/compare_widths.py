@@ -22,7 +22,8 @@ import timm
 import torch
 
 import repre_lite as rl
-from repre_lite.data.sources import Pictures, Source, load_source
+from repre_lite.data.image_set import ImageSet, Source
+from repre_lite.data.sources import load_source
 from repre_lite.evaluation import extract, knn_top1, linear_top1
 from repre_lite.runtime.device import describe_device, pick_device
 from repre_lite.runtime.files import write_json
@@ -42,7 +43,7 @@ def held_out(data: str) -> Source:
     images, labels = whole.train.images, whole.train.labels
     assert isinstance(images, torch.Tensor) and labels is not None
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    parts = [Pictures(images[i], labels[i], whole.train.classes) for i in (order[:KEPT], order[KEPT:])]
+    parts = [ImageSet(images[i], labels[i], whole.train.classes) for i in (order[:KEPT], order[KEPT:])]
     return replace(whole, train=parts[0], val=parts[1])
 
 

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import repre_lite as rl
+from repre_lite.data.image_set import Source
 from repre_lite.data.loaders import Batches
-from repre_lite.data.sources import Source, load_source
+from repre_lite.data.sources import load_source
 from repre_lite.data.views import View, Views
 from repre_lite.encoder import TappedEncoder
 from repre_lite.evaluation import extract, knn_top1, pixel_features

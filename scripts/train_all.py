@@ -22,7 +22,7 @@ import timm
 import torch
 
 import repre_lite as rl
-from repre_lite.data.pictures import Pictures, Source
+from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.data.sources import load_source
 from repre_lite.evaluation import extract, knn_top1
 from repre_lite.evaluation.collapse import advice
@@ -38,7 +38,7 @@ PRECISION = {"vit_micro": "fp32", "swin_micro": "bf16"}
 TRAIN, VAL = 4_000, 1_000  # pictures of the k-NN
 
 
-def in_turns(pictures: Pictures) -> Pictures:
+def in_turns(pictures: ImageSet) -> ImageSet:
     """The same pictures with classes taking turns, as scenes do, so that the first so many are even over classes."""
     labels = pictures.labels
     assert labels is not None and isinstance(pictures.images, torch.Tensor)

@@ -51,7 +51,7 @@ def photographs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photographs")
     for index in range(32):
         part, label = ("val", "train")[index < 24], ("even", "odd")[index % 2]
-        picture = Image.fromarray(rl.scenes([index], size=180).pictures[0].permute(1, 2, 0).numpy())
+        picture = Image.fromarray(rl.scenes([index], size=180).images[0].permute(1, 2, 0).numpy())
         folder = root / part / label
         folder.mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()

@@ -206,7 +206,7 @@ def test_curves_draw_what_was_logged(missing):
 
 
 def test_reconstructions(run):
-    images = rl.scenes(range(4)).pictures
+    images = rl.scenes(range(4)).images
     shown = Reconstructions.compute(run, images)
     assert shown.views.shape == shown.pictures.shape == (4, 32, 32, 3)
     assert shown.pictures.min() >= 0 and shown.pictures.max() <= 1
@@ -290,5 +290,5 @@ def test_memory_is_what_the_moving_average_does():
 
 
 def test_reconstructions_enlarge_each_picture(run):
-    view = Reconstructions.compute(run, rl.scenes(range(3), size=32).pictures)
+    view = Reconstructions.compute(run, rl.scenes(range(3), size=32).images)
     move_all(view.widget(), lambda v: view.describe(v["picture"]))

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from ..runtime.errors import UserError
 from ..runtime.files import TEMPORARY
-from .reading import read_picture, unreadable
+from .reading import read_image, unreadable
 from .workers import items
 
 SHORTER_SIDE = 256
@@ -29,7 +29,7 @@ PIXELS, SIZES, DONE = "pixels.u8", "sizes.npy", "done.u8"
 
 
 @dataclass(frozen=True)
-class PictureCache:
+class ImageCache:
     """`sizes` int64 (n, 2): height and width of each picture; `starts` (n + 1,): where each begins in the file `pixels`,
     and where the last one ends."""
 
@@ -44,10 +44,12 @@ class PictureCache:
         """All bytes, mapped, and read when they are looked at; every process opens the file for itself."""
         return torch.from_file(str(self.pixels), shared=False, size=int(self.starts[-1]), dtype=torch.uint8)
 
-    def picture(self, pixels: Tensor, index: int) -> Tensor:
+    def image(self, pixels: Tensor, index: int) -> Tensor:
         """Picture `index` as uint8 (H, W, 3), a view into `pixels`."""
         height, width = self.sizes[index].tolist()
         return pixels[int(self.starts[index]) : int(self.starts[index + 1])].view(height, width, 3)
+
+    picture = image
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
@@ -60,7 +62,7 @@ def fingerprint(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def cached(paths: Sequence[Path], workers: int) -> PictureCache:
+def cached(paths: Sequence[Path], workers: int) -> ImageCache:
     """The cache of `paths` below $REPRE_LITE_CACHE or data/cache, built where it is not there yet.
 
     Of several processes the first of each machine builds, and the others wait for it.
@@ -73,7 +75,7 @@ def cached(paths: Sequence[Path], workers: int) -> PictureCache:
     return cache
 
 
-def build_cache(paths: Sequence[Path], folder: Path, workers: int) -> PictureCache:
+def build_cache(paths: Sequence[Path], folder: Path, workers: int) -> ImageCache:
     """Decode `paths` once into `folder`, in `workers` processes (0: in this one).
 
     Says beforehand what it takes. A build that was killed goes on where it was and ends in the same bytes. Raises
@@ -91,18 +93,18 @@ def build_cache(paths: Sequence[Path], folder: Path, workers: int) -> PictureCac
         raise _refused(folder, error) from None
 
 
-def _held(folder: Path, count: int) -> PictureCache | None:
+def _held(folder: Path, count: int) -> ImageCache | None:
     """The cache in a folder, whole or not; None where none was begun, or parts of it were removed."""
     if not (folder / SIZES).exists():
         return None
     sizes = np.load(folder / SIZES, allow_pickle=False)
-    cache = PictureCache(folder / PIXELS, sizes, np.concatenate([[0], (sizes[:, 0] * sizes[:, 1] * 3).cumsum()]))
+    cache = ImageCache(folder / PIXELS, sizes, np.concatenate([[0], (sizes[:, 0] * sizes[:, 1] * 3).cumsum()]))
     files = ((folder / PIXELS, cache.starts[-1]), (folder / DONE, -(-count // CHUNK)))
     whole = len(sizes) == count and all(path.exists() and path.stat().st_size == size for path, size in files)
     return cache if whole else None
 
 
-def _lay_out(folder: Path, sizes: np.ndarray) -> PictureCache:
+def _lay_out(folder: Path, sizes: np.ndarray) -> ImageCache:
     """Make an empty cache, whole or not at all: another run may be about to make the same."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
@@ -127,7 +129,7 @@ def _done(folder: Path) -> np.ndarray:
     return np.fromfile(folder / DONE, dtype=np.uint8)
 
 
-def _check_room(cache: PictureCache) -> None:
+def _check_room(cache: ImageCache) -> None:
     """Say what the cache takes; UserError where the rest of it is more than is free."""
     total = int(cache.starts[-1])
     missing = total - getattr(cache.pixels.stat(), "st_blocks", 0) * 512  # the file has holes where nothing was written
@@ -181,14 +183,14 @@ class _Headers(Dataset):
 class _Chunks(_Headers):
     """Asking for item number c writes the pictures of that chunk at their place in the cache."""
 
-    def __init__(self, paths: Sequence[Path], cache: PictureCache) -> None:
+    def __init__(self, paths: Sequence[Path], cache: ImageCache) -> None:
         super().__init__(paths)
         self.cache = cache
 
     def __getitem__(self, number: int) -> Tensor:
         part, paths = self.part(number)
         sizes = self.cache.sizes[part]
-        pictures = [scaled(read_picture(path), *size) for path, size in zip(paths, sizes.tolist(), strict=True)]
+        pictures = [scaled(read_image(path), *size) for path, size in zip(paths, sizes.tolist(), strict=True)]
         pixels = b"".join(picture.tobytes() for picture in pictures)
         try:
             with open(self.cache.pixels, "r+b") as stream:

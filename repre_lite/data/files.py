@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .reading import THREADS, read_picture, square
+from .reading import THREADS, read_image, square
 
 
 class FileImages:
@@ -59,4 +59,4 @@ class FileImages:
                     yield ready.result()
 
     def _read(self, path: Path) -> np.ndarray:
-        return np.ascontiguousarray(np.asarray(square(read_picture(path), self.side)).transpose(2, 0, 1))
+        return np.ascontiguousarray(np.asarray(square(read_image(path), self.side)).transpose(2, 0, 1))

@@ -19,7 +19,7 @@ THREADS = min(32, os.cpu_count() or 1)  # that read pictures
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """All picture files below `folder`, those of a folder in order of name before those of its subfolders.
 
     Links to folders are followed; hidden files and folders and other files are not looked at.
@@ -57,7 +57,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_image(path: Path) -> Image.Image:
     """The picture in a file as RGB. Raises UserError naming the file where it cannot be read."""
     try:
         with Image.open(path) as picture:
@@ -88,13 +88,13 @@ def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool,
 
     def read(path: Path) -> np.ndarray | UserError:
         try:
-            picture = read_picture(path)
+            picture = read_image(path)
             return np.asarray(picture if side is None else square(picture, side)).transpose(2, 0, 1)
         except UserError as error:
             return error
 
     if side is None:
-        height, width = read_picture(paths[0]).size[::-1]
+        height, width = read_image(paths[0]).size[::-1]
     else:
         height = width = side
     check_memory(len(paths), height, width)
@@ -118,7 +118,7 @@ def readable(paths: Sequence[Path], what: str) -> list[int]:
 
     def tried(index: int) -> bool:
         try:
-            read_picture(paths[index])
+            read_image(paths[index])
         except UserError:
             return False
         return True
@@ -147,3 +147,6 @@ def check_memory(count: int, height: int, width: int) -> None:
             f"{count} pictures of {height}x{width} take {needed / 2**30:.1f} GiB, more than half of the memory here; use "
             "fewer with --train-images N, a smaller --image-size, or one above 96, at which pictures stay in their files"
         )
+
+
+read_picture = read_image

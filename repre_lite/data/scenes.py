@@ -37,10 +37,10 @@ CLASS_NAMES = tuple(CLASSES)
 
 
 class Scenes(NamedTuple):
-    """`pictures` uint8 (B, 3, H, W); `labels` int64 (B,) into CLASS_NAMES; `masks` bool (B, H, W), the shape's pixels;
+    """`images` uint8 (B, 3, H, W); `labels` int64 (B,) into CLASS_NAMES; `masks` bool (B, H, W), the shape's pixels;
     `boxes` float32 (B, 4), x0 y0 x1 y1 around the mask, in pixels."""
 
-    pictures: Tensor
+    images: Tensor
     labels: Tensor
     masks: Tensor
     boxes: Tensor

@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 from ..runtime.errors import UserError
-from .pictures import Pictures, Source, fingerprint_of, measure
+from .image_set import ImageSet, Source, fingerprint_of, measure
 from .scenes import CLASS_NAMES, VAL_START, scenes
 from .tree import load_tree
 
@@ -59,8 +59,8 @@ def load_source(
         raise UserError(f"--data {data}: no such folder; give one that holds pictures")
     elif not Path(data).is_dir():
         raise UserError(f"--data {data}: a file, not a folder; give the folder it lies in")
-    val: Pictures | None
-    labelled: Pictures | None
+    val: ImageSet | None
+    labelled: ImageSet | None
     if scale in TORCHVISION_FOLDERS and (data is None or _is_torchvision_root(scale, Path(data))):
         train, val, labelled = _torchvision(scale, data)
         train, skipped = train.subset(train_images, seed), 0
@@ -78,7 +78,7 @@ def _scenes(image_size: int, train_images: int | None, seed: int) -> Source:
         scenes(range(train_images or SCENES_TRAIN), size=image_size),
         scenes(range(VAL_START, VAL_START + SCENES_VAL), size=image_size),
     )
-    parts = [Pictures(part.pictures, part.labels, CLASS_NAMES) for part in (train, val)]
+    parts = [ImageSet(part.images, part.labels, CLASS_NAMES) for part in (train, val)]
     mean, std = measure(parts[0].images)
     return Source("scenes", parts[0], parts[1], mean, std, 0, f"scenes-{image_size}-{len(parts[0])}", parts[0])
 
@@ -104,7 +104,7 @@ def _is_torchvision_root(scale: str, root: Path) -> bool:
     return scale in TORCHVISION_FOLDERS and (root / TORCHVISION_FOLDERS[scale]).is_dir()
 
 
-def _torchvision(scale: str, data: str | None) -> tuple[Pictures, Pictures, Pictures | None]:
+def _torchvision(scale: str, data: str | None) -> tuple[ImageSet, ImageSet, ImageSet | None]:
     """Training, validation and labelled pictures of CIFAR-10, CIFAR-100 or STL-10 as torchvision keeps them.
 
     STL trains on its 5,000 labelled and 100,000 unlabelled pictures, of which the former come first; the others' are None.
@@ -126,13 +126,13 @@ def _torchvision(scale: str, data: str | None) -> tuple[Pictures, Pictures, Pict
             "val/CLASS/* or a torchvision root"
         ) from None
     if scale == "stl10":
-        parts = [Pictures(torch.from_numpy(d.data), torch.from_numpy(d.labels).long(), tuple(d.classes)) for d in sets]
+        parts = [ImageSet(torch.from_numpy(d.data), torch.from_numpy(d.labels).long(), tuple(d.classes)) for d in sets]
         whole, val = parts
         assert whole.labels is not None
         count = int((whole.labels >= 0).sum())
-        return replace(whole, labels=None), val, Pictures(whole.images[:count], whole.labels[:count], whole.classes)
+        return replace(whole, labels=None), val, ImageSet(whole.images[:count], whole.labels[:count], whole.classes)
     parts = [
-        Pictures(
+        ImageSet(
             torch.from_numpy(np.ascontiguousarray(d.data.transpose(0, 3, 1, 2))),
             torch.tensor(d.targets),
             tuple(d.classes),

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .cache import PictureCache
+from .cache import ImageCache
 from .loaders import Batches
-from .reading import read_picture
+from .reading import read_image
 from .views import Views
 from .workers import items
 
@@ -29,9 +29,9 @@ class StepCrops(Dataset):
     workers hold no state, and a run resumes in the middle of an epoch by asking for the next step.
     """
 
-    def __init__(self, pictures: Sequence[Path] | PictureCache, batches: Batches, views: Views) -> None:
+    def __init__(self, pictures: Sequence[Path] | ImageCache, batches: Batches, views: Views) -> None:
         # one array of names: a million paths would take each worker a gigabyte and ten seconds to receive
-        self.pictures = pictures if isinstance(pictures, PictureCache) else np.array([*map(os.fsencode, pictures)])
+        self.pictures = pictures if isinstance(pictures, ImageCache) else np.array([*map(os.fsencode, pictures)])
         self.batches = batches
         self.views = Views(views.views, views.seed)  # a copy that compiles nothing: workers must be able to receive it
         self._pixels: Tensor | None = None
@@ -54,11 +54,11 @@ class StepCrops(Dataset):
 
     def _picture(self, index: int) -> Tensor:
         """uint8 (H, W, 3)."""
-        if not isinstance(self.pictures, PictureCache):
-            return torch.from_numpy(np.array(read_picture(Path(os.fsdecode(self.pictures[index])))))
+        if not isinstance(self.pictures, ImageCache):
+            return torch.from_numpy(np.array(read_image(Path(os.fsdecode(self.pictures[index])))))
         if self._pixels is None:
             self._pixels = self.pictures.open()
-        return self.pictures.picture(self._pixels, index)
+        return self.pictures.image(self._pixels, index)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pixels": None}  # a mapped file is mapped again where it is used

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..runtime import distributed
 from ..runtime.errors import UserError
 from .files import FileImages
-from .pictures import Pictures, choose
-from .reading import list_pictures, read_squares, readable
+from .image_set import ImageSet, choose
+from .reading import list_images, read_squares, readable
 
 IN_MEMORY = 96  # pixels; larger pictures stay in their files
 STL_SIDE = 96  # pixels; its pictures are kept whole whatever --image-size
@@ -20,7 +20,7 @@ STL_SIDE = 96  # pixels; its pictures are kept whole whatever --image-size
 
 def load_tree(
     scale: str, root: Path, image_size: int, train_images: int | None, seed: int, skip_unreadable: bool
-) -> tuple[Pictures, Pictures | None, Pictures | None, int]:
+) -> tuple[ImageSet, ImageSet | None, ImageSet | None, int]:
     """Training, validation and labelled training pictures (see `Source`), and how many files could not be read.
 
     `folder` makes do without train/ and without labels, the other scales ask for train/CLASS/*. `imagenet100` picks its
@@ -67,7 +67,7 @@ def load_tree(
 def _listed(folder: Path, classes: set[str] | None) -> tuple[list[Path], list[str]]:
     """All pictures below `folder`, or those of some classes; and the class folder each lies in, "" for none."""
     found = [folder] if classes is None else [folder / name for name in sorted(classes) if (folder / name).is_dir()]
-    paths = [path for place in found for path in list_pictures(place)]
+    paths = [path for place in found for path in list_images(place)]
     depth = len(folder.parts)
     return paths, [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in paths]
 
@@ -101,25 +101,25 @@ def _labelled(
     seed: int,
     skip_unreadable: bool,
     what: str,
-) -> tuple[Pictures, int]:
+) -> tuple[ImageSet, int]:
     """A subset of `count` pictures, every class alike, and how many of them could not be read."""
     number = {name: index for index, name in enumerate(classes)}
     labels = torch.tensor([number[name] for name in names])
     chosen = choose(labels, count, seed)
     images, kept = _images([paths[i] for i in chosen.tolist()], side, skip_unreadable, what)
-    return Pictures(images, labels[chosen][kept], classes), len(chosen) - len(kept)
+    return ImageSet(images, labels[chosen][kept], classes), len(chosen) - len(kept)
 
 
 def _unlabelled(
     folders: list[Path], root: Path, side: int, count: int | None, seed: int, skip_unreadable: bool
-) -> tuple[Pictures, int]:
+) -> tuple[ImageSet, int]:
     """The same of all that lies below `folders`, without labels."""
-    paths = [path for folder in folders for path in list_pictures(folder)]
+    paths = [path for folder in folders for path in list_images(folder)]
     chosen = choose(torch.zeros(len(paths), dtype=torch.int64), count, seed)
     images, kept = _images([paths[i] for i in chosen.tolist()], side, skip_unreadable, "reading pictures")
     if len(kept) < 2:
         raise UserError(f"--data {root}: {len(kept)} readable pictures there; at least 2 are needed")
-    return Pictures(images, None, ()), len(chosen) - len(kept)
+    return ImageSet(images, None, ()), len(chosen) - len(kept)
 
 
 def _images(paths: list[Path], side: int, skip_unreadable: bool, what: str) -> tuple[Tensor | FileImages, list[int]]:

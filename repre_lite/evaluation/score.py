@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..data.sources import Source
+from ..data.image_set import Source
 from ..encoder import TappedEncoder
 from .features import extract_shared
 from .knn import knn_top1, pixel_features

@@ -13,10 +13,11 @@ import torch
 
 from ..data.cache import build_cache
 from ..data.files import FileImages
+from ..data.image_set import ImageSet, Source
 from ..data.loaders import Batches
-from ..data.reading import list_pictures
+from ..data.reading import list_images
 from ..data.scenes import scenes
-from ..data.sources import IMAGENET, SCENES_TRAIN, Pictures, Source, load_source
+from ..data.sources import IMAGENET, SCENES_TRAIN, load_source
 from ..data.stream import StepCrops
 from ..data.tree import IN_MEMORY, STL_SIDE
 from ..data.views import Views, standard_views
@@ -158,7 +159,7 @@ def picture_count(recipe: Recipe) -> int:
         if recipe.data is None:
             raise UserError("--scale folder: say with --data which folder, so that its pictures can be counted")
         root = Path(recipe.data)
-        count = len(list_pictures(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
+        count = len(list_images(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
         if count == 0:
             raise UserError(f"--data {recipe.data}: no pictures there")
     else:
@@ -217,8 +218,8 @@ def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
     batch = min(recipe.batch_size, fit)
     source = None
     if recipe.data is None:
-        images = scenes(range(batch), size=recipe.image_size).pictures
-        source = Source("scenes", Pictures(images, None, ()), None, *IMAGENET, 0, "")
+        images = scenes(range(batch), size=recipe.image_size).images
+        source = Source("scenes", ImageSet(images, None, ()), None, *IMAGENET, 0, "")
     training = Training(dataclasses.replace(recipe, batch_size=batch, steps=3 + count, warmup_epochs=0), source)
     stepping = steps(training)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sources import Pictures
+from ..data.image_set import ImageSet
 from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runtime.errors import UserError
@@ -81,7 +81,7 @@ def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:
     return f'<h3>{html.escape(arm.name)}</h3>\n<p>{said}</p>\n<div class="strips">{"".join(strips)}</div>'
 
 
-def _embedding(arm: Arm, pictures: Pictures) -> str:
+def _embedding(arm: Arm, pictures: ImageSet) -> str:
     """The maps of the arm's first run."""
     from matplotlib import pyplot as plt
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..data.cache import cached
 from ..data.files import FileImages
+from ..data.image_set import Source
 from ..data.loaders import Batches
-from ..data.sources import Source, load_source
+from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views, standard_views
 from ..evaluation.collapse import effective_rank, embedding_std

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..data.sources import Pictures
+from ..data.image_set import ImageSet
 from ..encoder import TappedEncoder
 from ..evaluation import extract, knn_top1
 from ..runtime.errors import UserError
@@ -39,7 +39,7 @@ class Embedding:
     def compute(
         cls,
         encoder: TappedEncoder,
-        pictures: Pictures,
+        pictures: ImageSet,
         mean: Sequence[float],
         std: Sequence[float],
         most: int | None = 20,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.sources import Pictures
+from ..data.image_set import ImageSet
 from ..data.views import Views, standard_views
 from ..encoder import is_hierarchical
 from ..evaluation import at_size
@@ -96,7 +96,7 @@ class Explorer:
         return tabs
 
     @cached_property
-    def pictures(self) -> Pictures:
+    def pictures(self) -> ImageSet:
         return self.run.images()
 
     @cached_property

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.image_set import ImageSet
 from ..data.scenes import VAL_START, scenes
-from ..data.sources import Pictures
 from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run
@@ -37,7 +37,7 @@ class Figure4:
 
     @classmethod
     def compute(
-        cls, runs: Mapping[str, Run], pictures: Pictures | None = None, shown: int = 5, seed: int = 0, **maps: Any
+        cls, runs: Mapping[str, Run], pictures: ImageSet | None = None, shown: int = 5, seed: int = 0, **maps: Any
     ) -> Figure4:
         """`runs` on the same pictures, such as {"last layer": single, "multi-hierarchy": multi}; `pictures`: None for the
         first run's own; `shown` of them, drawn from `seed`, are looked at; `maps` go to `Embedding.compute`."""
@@ -118,6 +118,6 @@ class Figure4:
         return panel(draw, picture=widgets.IntSlider(0, 0, len(self.pictures) - 1, description="picture"))
 
 
-def figure4(single: Run, multi: Run, pictures: Pictures | None = None, **options: Any) -> Figure4:
+def figure4(single: Run, multi: Run, pictures: ImageSet | None = None, **options: Any) -> Figure4:
     """The paper's arms: MoCo v3 with RePre from the last layer only, and from the multi-hierarchy features."""
     return Figure4.compute({"last layer": single, "multi-hierarchy": multi}, pictures, **options)

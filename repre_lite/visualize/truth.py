@@ -44,7 +44,7 @@ class Truth:
     ) -> Truth:
         """One forward for each scene: the attention of the last block, mean over heads (see `looked_at`), and the error
         of the picture itself redrawn, without augmentation."""
-        views, masks = scenes.pictures.float() / 255, scenes.masks.numpy()
+        views, masks = scenes.images.float() / 255, scenes.masks.numpy()
         kept, share, inside, outside = [], [], [], []
         for view, mask in zip(views, masks, strict=True):
             blocks, (_, taps) = capture(encoder.backbone, normalise(view[None])[0], encoder.tap_indices)

@@ -16,7 +16,7 @@ from PIL import Image
 from repre_lite.data import cache
 from repre_lite.data.cache import CHUNK, build_cache, cached, fingerprint, scaled, scaled_size
 from repre_lite.data.loaders import Batches
-from repre_lite.data.reading import list_pictures, read_picture
+from repre_lite.data.reading import list_images, read_image
 from repre_lite.data.stream import StepCrops
 from repre_lite.data.views import Views, standard_views
 from repre_lite.runtime.errors import UserError
@@ -25,7 +25,7 @@ from repre_lite.runtime.errors import UserError
 @pytest.fixture
 def paths(photographs, monkeypatch):
     monkeypatch.setattr(cache, "CHUNK", 5)
-    return list_pictures(photographs / "train")
+    return list_images(photographs / "train")
 
 
 def contents(folder):
@@ -38,9 +38,9 @@ def test_it_holds_every_picture(paths, tmp_path, capsys):
     assert len(held) == 24 and (held.sizes.min(1) == 256).all()
     pixels = held.open()
     for index, path in enumerate(paths):
-        picture = read_picture(path)
+        picture = read_image(path)
         expected = np.asarray(scaled(picture, *scaled_size(path)))
-        assert np.array_equal(held.picture(pixels, index).numpy(), expected)
+        assert np.array_equal(held.image(pixels, index).numpy(), expected)
         assert abs(expected.shape[1] / expected.shape[0] - picture.width / picture.height) < 0.01
     again = build_cache(paths, tmp_path / "c", workers=0)
     assert capsys.readouterr().out == "" and np.array_equal(again.sizes, held.sizes)
@@ -50,7 +50,7 @@ def test_small_pictures_stay_as_they_are(tmp_path):
     Image.new("RGB", (100, 80), (9, 8, 7)).save(tmp_path / "a.png")
     held = build_cache([tmp_path / "a.png"], tmp_path / "c", workers=0)
     assert held.sizes.tolist() == [[80, 100]]
-    assert (held.picture(held.open(), 0) == torch.tensor([9, 8, 7], dtype=torch.uint8)).all()
+    assert (held.image(held.open(), 0) == torch.tensor([9, 8, 7], dtype=torch.uint8)).all()
 
 
 def test_crops_come_from_it(paths, tmp_path):
@@ -64,14 +64,14 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from repre_lite.data import cache
-from repre_lite.data.reading import list_pictures
+from repre_lite.data.reading import list_images
 cache.CHUNK, synchronise, calls = 5, os.fsync, []
 def killing(descriptor):
     calls.append(synchronise(descriptor))
     if len(calls) == 3:  # of five chunks the third is written, and not marked
         os.kill(os.getpid(), signal.SIGKILL)
 os.fsync = killing
-cache.build_cache(list_pictures(Path(sys.argv[1])), Path(sys.argv[2]), workers=0)
+cache.build_cache(list_images(Path(sys.argv[1])), Path(sys.argv[2]), workers=0)
 """
 
 
@@ -89,14 +89,14 @@ def test_killed_and_resumed_it_is_byte_for_byte_the_same(paths, photographs, tmp
 
 def test_its_name_follows_the_source(photographs, tmp_path):
     root = shutil.copytree(photographs / "train", tmp_path / "train")  # keeps times
-    paths = list_pictures(root)
+    paths = list_images(root)
     first = fingerprint(paths)
-    assert first == fingerprint(list_pictures(photographs / "train")), "moving the whole folder changes nothing"
+    assert first == fingerprint(list_images(photographs / "train")), "moving the whole folder changes nothing"
     assert fingerprint(paths[1:]) != first
     os.utime(paths[0], ns=(1, 1))
     assert (rewritten := fingerprint(paths)) != first
     paths[0].rename(paths[0].with_name("renamed.jpg"))
-    assert fingerprint(list_pictures(root)) not in (first, rewritten)
+    assert fingerprint(list_images(root)) not in (first, rewritten)
 
 
 def test_where_it_lies(paths, tmp_path, monkeypatch):

@@ -13,19 +13,19 @@ def test_a_scene_depends_on_its_index_alone():
     some = scenes([49, 3, 17])
     for part, full in zip(some, whole, strict=True):
         assert torch.equal(part, full[[49, 3, 17]])
-    assert torch.equal(scenes(torch.tensor([5])).pictures, whole.pictures[5:6])
+    assert torch.equal(scenes(torch.tensor([5])).images, whole.images[5:6])
 
 
 def test_pixels_are_what_they_always_were():
     """Stored once; machines may differ by one grey level."""
-    found = scenes([0, 7, 123, VAL_START + 4], size=32).pictures[:, :, 16, 11].int()
+    found = scenes([0, 7, 123, VAL_START + 4], size=32).images[:, :, 16, 11].int()
     assert ((found - torch.tensor(STORED)).abs() <= 1).all(), found.tolist()
 
 
 def test_seeds_and_indices_give_different_scenes():
-    a, b = scenes(range(20)).pictures.float(), scenes(range(20), seed=1).pictures.float()
+    a, b = scenes(range(20)).images.float(), scenes(range(20), seed=1).images.float()
     assert ((a - b).abs().mean((1, 2, 3)) > 5).all()
-    assert len({picture.numpy().tobytes() for picture in scenes(range(500)).pictures}) == 500
+    assert len({picture.numpy().tobytes() for picture in scenes(range(500)).images}) == 500
 
 
 def test_labels_take_turns():
@@ -43,8 +43,8 @@ def test_masks_and_boxes_agree():
 
 def test_a_scene_is_the_same_at_every_size():
     small, large = scenes(range(40), size=32), scenes(range(40), size=128)
-    reduced = F.avg_pool2d(large.pictures.float(), 4)
-    assert (reduced - small.pictures).abs().mean() < 8
+    reduced = F.avg_pool2d(large.images.float(), 4)
+    assert (reduced - small.images).abs().mean() < 8
     share = (small.masks.float().mean((1, 2)) - large.masks.float().mean((1, 2))).abs()
     assert share.max() < 0.03
 

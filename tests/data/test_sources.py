@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from repre_lite.data.files import FileImages
-from repre_lite.data.pictures import choose
-from repre_lite.data.reading import list_pictures, read_picture, read_squares
+from repre_lite.data.image_set import choose
+from repre_lite.data.reading import list_images, read_image, read_squares
 from repre_lite.data.sources import load_source
 from repre_lite.runtime.errors import UserError
 
@@ -39,24 +39,24 @@ def save(path, mode="RGB", size=(9, 7), **options):
     ],
 )
 def test_every_mode_is_read_as_rgb(mode, name, tmp_path):
-    picture = read_picture(save(tmp_path / name, mode))
+    picture = read_image(save(tmp_path / name, mode))
     assert picture.mode == "RGB" and picture.size == (9, 7)
     if mode not in ("L", "LA", "1"):
         assert np.abs(np.asarray(picture)[3, 3].astype(int) - RED).max() < 26
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
-    value = np.asarray(read_picture(save(tmp_path / "a.png", "I;16")))[0, 0]
+    value = np.asarray(read_image(save(tmp_path / "a.png", "I;16")))[0, 0]
     assert value.tolist() == [156] * 3  # 40000 / 65535 * 255
 
 
 def test_transparency_lies_over_white_and_photographs_stand_upright(tmp_path):
     clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     clear.save(tmp_path / "clear.png")
-    assert np.asarray(read_picture(tmp_path / "clear.png")).min() == 255
+    assert np.asarray(read_image(tmp_path / "clear.png")).min() == 255
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    assert read_picture(save(tmp_path / "turned.jpg", exif=exif)).size == (7, 9)
+    assert read_image(save(tmp_path / "turned.jpg", exif=exif)).size == (7, 9)
 
 
 def test_other_files_are_not_looked_at(tmp_path):
@@ -65,7 +65,7 @@ def test_other_files_are_not_looked_at(tmp_path):
     save(tmp_path / ".hidden" / "c.png")
     (tmp_path / "Thumbs.db").write_text("x")
     (tmp_path / "notes.txt").write_text("x")
-    assert [path.name for path in list_pictures(tmp_path)] == ["b.png", "a.JPG"]
+    assert [path.name for path in list_images(tmp_path)] == ["b.png", "a.JPG"]
 
 
 def test_unreadable_pictures_are_named_or_skipped(tmp_path):
@@ -207,7 +207,7 @@ def test_links_are_followed_but_not_round_and_round(tmp_path):
     save(tmp_path / "tree" / "a" / "y.png")
     (tmp_path / "tree" / "b").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "tree" / "a" / "up").symlink_to(tmp_path / "tree")
-    assert [str(path.relative_to(tmp_path / "tree")) for path in list_pictures(tmp_path / "tree")] == [
+    assert [str(path.relative_to(tmp_path / "tree")) for path in list_images(tmp_path / "tree")] == [
         "a/y.png",
         "b/x.png",
     ]

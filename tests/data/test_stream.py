@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from repre_lite.data.files import FileImages
 from repre_lite.data.loaders import Batches
-from repre_lite.data.reading import list_pictures, read_picture
+from repre_lite.data.reading import list_images, read_image
 from repre_lite.data.stream import StepCrops, Stream
 from repre_lite.data.views import View, Views, standard_views
 from repre_lite.data.workers import items
@@ -20,7 +20,7 @@ from repre_lite.runtime.errors import UserError
 
 @pytest.fixture
 def paths(photographs):
-    return list_pictures(photographs / "train")
+    return list_images(photographs / "train")
 
 
 @pytest.mark.parametrize("framework", ["moco_v3", "simclr", "dino"])
@@ -32,7 +32,7 @@ def test_views_are_those_of_whole_pictures(framework, tmp_path):
     whole = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures]).permute(0, 3, 1, 2)
     batches, views = Batches(6, 6, seed=0), Views(standard_views(framework, 112), seed=5)
     indices, rows = batches.rows(2)
-    crops = StepCrops(list_pictures(tmp_path), batches, views)[2]
+    crops = StepCrops(list_images(tmp_path), batches, views)[2]
     expected, made = views(whole[indices], 2, rows), views.finish(crops, 2, rows)
     assert len(made) == len(views.views)
     for view, one, other, crop in zip(views.views, expected, made, crops, strict=True):
@@ -48,7 +48,7 @@ def test_without_colour_work_they_differ_by_rounding_alone(paths):
     indices, rows = batches.rows(0)
     made = views.finish(StepCrops(paths, batches, views)[0], 0, rows)
     for at, index in enumerate(indices.tolist()):  # sizes differ, so one by one
-        picture = torch.from_numpy(np.array(read_picture(paths[index]))).permute(2, 0, 1)[None]
+        picture = torch.from_numpy(np.array(read_image(paths[index]))).permute(2, 0, 1)[None]
         for one, other in zip(views(picture, 0, rows[at : at + 1]), made, strict=True):
             assert (one[0] - other[at]).abs().max() < 2.1 / 255  # rows and columns are rounded each
 

@@ -93,7 +93,7 @@ def test_real_steps_are_taken():
 
 
 def test_input_is_measured_for_large_pictures_only(tmp_path):
-    images = rl.scenes(range(4), size=128).pictures
+    images = rl.scenes(range(4), size=128).images
     from torchvision.io import write_png
 
     (tmp_path / "train" / "one").mkdir(parents=True)

@@ -35,7 +35,7 @@ if __name__ == "__main__":
     out = sys.argv[1]
     Training.advance = advance_or_die
     run = train(RECIPE, out, quiet=True)
-    features = extract_shared(run.encoder, rl.scenes(range(7), size=32).pictures, run.mean, run.std)
+    features = extract_shared(run.encoder, rl.scenes(range(7), size=32).images, run.mean, run.std)
     if distributed.is_main():
         torch.save(features, f"{out}-features.pt")
     distributed.finish()

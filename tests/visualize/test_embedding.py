@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.data.sources import Pictures
+from repre_lite.data.image_set import ImageSet
 from repre_lite.runtime.errors import UserError
 from repre_lite.visualize.embedding import Embedding
 from repre_lite.visualize.kit.panel import png
@@ -27,7 +27,7 @@ def flat(classes, each):
     labels = torch.arange(classes * each) % classes
     noise = torch.randint(0, 6, (len(labels), 3, 1, 1), generator=torch.Generator().manual_seed(0))
     images = ((labels * 240 // classes)[:, None, None, None] + noise).to(torch.uint8).expand(-1, 3, 32, 32)
-    return Pictures(images, labels, tuple(f"grey <{i}>" for i in range(classes)))
+    return ImageSet(images, labels, tuple(f"grey <{i}>" for i in range(classes)))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_maps_lie_in_the_unit_square_and_keep_neighbours(embedding):
 def test_random_labels_are_not_found(encoder):
     pictures = flat(6, 20)
     shuffled = pictures.labels[torch.randperm(120, generator=torch.Generator().manual_seed(1))]
-    view = Embedding.compute(encoder, Pictures(pictures.images, shuffled, pictures.classes), (0.5,) * 3, (0.25,) * 3,
+    view = Embedding.compute(encoder, ImageSet(pictures.images, shuffled, pictures.classes), (0.5,) * 3, (0.25,) * 3,
                              count=120, perplexities=())  # fmt: skip
     assert view.knn < 0.5 and list(view.maps) == ["PCA"]
 
@@ -69,7 +69,7 @@ def test_so_many_classes_are_drawn_with_all_their_pictures(encoder):
 
 def test_without_labels_and_with_too_few(encoder):
     pictures = flat(1, 12)
-    view = Embedding.compute(encoder, Pictures(pictures.images, None, ()), (0.5,) * 3, (0.25,) * 3, perplexities=(2,))
+    view = Embedding.compute(encoder, ImageSet(pictures.images, None, ()), (0.5,) * 3, (0.25,) * 3, perplexities=(2,))
     assert view.classes == ("picture",) and png(view.figure()).startswith(PNG)
     with pytest.raises(UserError, match="7 pictures.*8 or more"):
         Embedding.compute(encoder, flat(1, 7), (0.5,) * 3, (0.25,) * 3)

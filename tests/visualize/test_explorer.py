@@ -59,7 +59,7 @@ def test_only_what_the_run_has(tiny_runs):
 
 
 def test_another_picture_is_looked_at(tiny_runs):
-    picture = rl.scenes([3], size=48).pictures[0]
+    picture = rl.scenes([3], size=48).images[0]
     explorer = Explorer(tiny_runs["multi-0"], picture)
     shown = explorer.view("attention").picture
     assert shown.shape == (32, 32, 3)

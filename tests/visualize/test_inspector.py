@@ -16,7 +16,7 @@ from repre_lite.visualize.kit.panel import png
 
 @pytest.fixture(scope="module")
 def image():
-    return rl.scenes([4], size=40).pictures[0]
+    return rl.scenes([4], size=40).images[0]
 
 
 @pytest.fixture(scope="module")

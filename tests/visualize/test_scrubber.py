@@ -21,7 +21,7 @@ def run(tiny_runs):
 
 @pytest.fixture(scope="module")
 def view():
-    return rl.scenes([7], size=32).pictures[0].float() / 255
+    return rl.scenes([7], size=32).images[0].float() / 255
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_who_looks():
 
 
 def test_numbers_of_scenes(run, scenes, truth):
-    view = scenes.pictures[2].float() / 255
+    view = scenes.images[2].float() / 255
     normalised = run.model.normalise(view[None])
     error = (run.reconstruct(view[None])[0] - view).abs().mean(0)
     assert truth.inside[2] == pytest.approx(float(error[scenes.masks[2]].mean()), abs=1e-5)

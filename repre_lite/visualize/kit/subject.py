@@ -14,7 +14,7 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
-from ...data.reading import read_picture, square, to_rgb
+from ...data.reading import read_image, square, to_rgb
 from ...encoder import TappedEncoder, build_encoder
 from ...repre import IMAGENET_MEAN, IMAGENET_STD
 from ...runs import RECIPE, Run, load_run
@@ -77,5 +77,5 @@ def photograph(source: str | Path | bytes, size: int) -> Tensor:
 
         picture = Image.fromarray(load_sample_image(f"{source}.jpg"))
     else:
-        picture = read_picture(Path(source))
+        picture = read_image(Path(source))
     return torch.from_numpy(np.asarray(square(picture, size)).transpose(2, 0, 1).copy())

@@ -81,7 +81,7 @@ def page(chromium):
 
 @pytest.fixture(scope="module")
 def picture():
-    return rl.scenes([4]).pictures[0]
+    return rl.scenes([4]).images[0]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from .files import FileImages
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """`images` uint8 (n, 3, H, W), or files that read like it; `labels` int64 (n,) into `classes`, or None."""
 
     images: Tensor | FileImages
@@ -24,7 +24,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, count: int | None, seed: int = 0) -> Pictures:
+    def subset(self, count: int | None, seed: int = 0) -> ImageSet:
         """`count` of them, as even over classes as they allow, in their old order; itself where there are no more."""
         if count is None or count >= len(self):
             return self
@@ -41,13 +41,13 @@ class Source:
     training pictures, or the labelled ones among them (STL-10), or None."""
 
     name: str
-    train: Pictures
-    val: Pictures | None
+    train: ImageSet
+    val: ImageSet | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: int
     fingerprint: str
-    labelled: Pictures | None = None
+    labelled: ImageSet | None = None
 
 
 def choose(labels: Tensor, count: int | None, seed: int) -> Tensor:
@@ -68,7 +68,7 @@ def measure(images: Tensor | FileImages) -> tuple[tuple[float, ...], tuple[float
     return tuple(x.mean(1).tolist()), tuple(x.std(1).clamp(min=1e-3).tolist())
 
 
-def fingerprint_of(train: Pictures, val: Pictures | None) -> str:
+def fingerprint_of(train: ImageSet, val: ImageSet | None) -> str:
     """Changes when the pictures do: files by name, size and time, tensors by a sample of their bytes."""
     digest = hashlib.sha256()
     for part in (train, val):
