@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from ..runtime.errors import UserError
 from ..runtime.files import TEMPORARY
+from ..runtime.progress import Progress
 from .reading import read_image, unreadable
 from .workers import items
 
@@ -158,7 +158,7 @@ def _sizes(paths: Sequence[Path], workers: int) -> np.ndarray:
 def _all(parts: Iterable[Tensor], what: str, total: int, done: int = 0) -> list[Tensor]:
     """All parts, (m, 2) each, under a bar that counts pictures."""
     made = []
-    with tqdm(total=total, initial=done, desc=what, unit="picture", delay=1) as bar:
+    with Progress(total, "image", what, initial=done, delay=1) as bar:
         for part in parts:
             made.append(part)
             bar.update(len(part))

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..runtime.errors import UserError
+from ..runtime.progress import Progress
 
 THREADS = min(32, os.cpu_count() or 1)  # that read pictures
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -100,9 +100,12 @@ def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool,
     check_memory(len(paths), height, width)
     images = torch.empty(len(paths), 3, height, width, dtype=torch.uint8)
     kept: list[int] = []
-    with ThreadPoolExecutor(THREADS) as pool:
-        bar = tqdm(pool.map(read, paths), total=len(paths), desc=what, unit="picture", leave=False, delay=2)
-        for index, picture in enumerate(bar):
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        Progress(len(paths), "image", what, delay=2, leave=False) as bar,
+    ):
+        for index, picture in enumerate(pool.map(read, paths)):
+            bar.update()
             if isinstance(picture, UserError):
                 if not skip_unreadable:
                     pool.shutdown(cancel_futures=True)
@@ -126,7 +129,7 @@ def readable(paths: Sequence[Path], what: str) -> list[int]:
     kept: list[int] = []
     with (
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(paths), desc=what, unit="picture", leave=False, delay=2) as bar,
+        Progress(len(paths), "image", what, delay=2, leave=False) as bar,
     ):
         for start in range(0, len(paths), 1024):
             part = range(start, min(start + 1024, len(paths)))

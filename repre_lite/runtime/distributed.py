@@ -27,19 +27,24 @@ def finish() -> None:
 
 
 def world_size() -> int:
+    """How many processes share the work; 1 outside a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """The number of this process among them, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_main() -> bool:
-    """True in the one process that writes files and draws the bar."""
+    """True in the one process that writes files and prints, also before the process group is joined."""
+    if launched() and not dist.is_initialized():
+        return os.environ.get("RANK", "0") == "0"
     return rank() == 0
 
 
 def barrier() -> None:
+    """Wait until every process is here."""
     if dist.is_initialized():
         dist.barrier()
 

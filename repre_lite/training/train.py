@@ -18,7 +18,6 @@ import numpy
 import timm
 import torch
 import torchvision
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..data.workers import watched
@@ -30,6 +29,7 @@ from ..runs import CHECKPOINT, METRICS, RECIPE, SUMMARY, Run, load_run, merge_su
 from ..runtime import distributed, files
 from ..runtime.device import describe_device
 from ..runtime.errors import UserError
+from ..runtime.progress import Progress, say
 from .loop import Step, Training, steps
 
 KNN_TRAIN, KNN_VAL = 2_000, 1_000  # the online k-NN looks at so many pictures
@@ -53,11 +53,11 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
     out = Path(out)
     previous = _inspect(recipe, out)
     if previous == "finished":
-        _say(f"{out}: this run is finished; nothing to do", quiet)
+        say(f"{out}: this run is finished; nothing to do", quiet)
         return load_run(out)
     training = Training(recipe)
     if training.source.labelled is None or training.source.val is None:
-        _say("no labelled val/ pictures, so k-NN is skipped", quiet)
+        say("no labelled val/ pictures, so k-NN is skipped", quiet)
     if previous == "unfinished":
         _resume(training, out, quiet)
     elif distributed.is_main():
@@ -79,12 +79,8 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
     began = start
     logged: Step | None = None
     online: float | None = None
-    bar = tqdm(
-        total=total, initial=training.step, unit="step", disable=quiet or not distributed.is_main(), dynamic_ncols=True
-    )
-    with _signals() as received, bar:
+    with _signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
         for losses, views in steps(training):
-            bar.update()
             step = training.step
             if training.logs():
                 rate = (step - since) * recipe.batch_size / (time.perf_counter() - start)
@@ -102,6 +98,7 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
                     watch = training.model.framework.watch
                     bar.write(f"step {step}: {warning}. {recipe.framework}: {watch}")
                 since, start = step, time.perf_counter()
+            bar.update()
             if step in snapshots and distributed.is_main():
                 save_networks(training.model, recipe, _folder(out / "snapshots" / f"step-{step:07d}"))
             stop = _agreed(received, training)
@@ -159,7 +156,7 @@ def _resume(training: Training, out: Path, quiet: bool) -> None:
     held, here = read_json(out / RECIPE), _resolved(training)
     for name in ("versions", "hardware", "threads", "processes", "fingerprint", "images"):
         if held.get(name) != here[name]:
-            _say(f"{out}: {name} differ from when this run began, so its numbers may differ slightly", quiet)
+            say(f"{out}: {name} differ from when this run began, so its numbers may differ slightly", quiet)
     state = files.load_checkpoint(checkpoint)
     try:
         training.load(state)
@@ -167,7 +164,7 @@ def _resume(training: Training, out: Path, quiet: bool) -> None:
         raise UserError(f"{checkpoint}: not a checkpoint of this run; remove it to start the run afresh") from None
     if distributed.is_main():
         files.truncate_jsonl(out / METRICS, lambda record: record["step"] <= training.step)
-    _say(f"{out}: going on from step {training.step} of {training.total_steps}", quiet)
+    say(f"{out}: going on from step {training.step} of {training.total_steps}", quiet)
 
 
 def _save(training: Training, out: Path, wall_seconds: float) -> None:
@@ -257,15 +254,10 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _show(bar: tqdm, logged: Step, online: float | None) -> None:
+def _show(bar: Progress, logged: Step, online: float | None) -> None:
     shown = {"loss": logged.losses["contrastive"], "L1": logged.losses["reconstruction"], "k-NN": online}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-    bar.set_postfix(text | {"pictures/s": f"{logged.images_per_second:.0f}"})
-
-
-def _say(text: str, quiet: bool) -> None:
-    if not quiet and distributed.is_main():
-        print(text, flush=True)
+    bar.show(text | {"images/s": f"{logged.images_per_second:.0f}"})
 
 
 def _agreed(received: list[int], training: Training) -> int:
