@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data.image_set import ImageSet
 from .data.sources import load_source
 from .decoder import ReconstructionDecoder
 from .encoder import TappedEncoder
-from .recipes import Recipe, from_dict
+from .recipes import Recipe, from_dict, identity
 from .repre import RePre
 from .runtime import files
 from .runtime.errors import UserError
@@ -130,26 +131,34 @@ def merge_summary(folder: str | Path, values: dict[str, Any]) -> None:
 
 
 def save_networks(model: RePre, recipe: Recipe, folder: str | Path) -> None:
-    """Write encoder.safetensors (its timm name and arguments in the metadata) and decoder.safetensors."""
-    folder = Path(folder)
-    evaluated = model.framework.evaluated
-    metadata = {
-        "timm_name": evaluated.timm_name,
-        "timm_args": json.dumps(evaluated.timm_args | {"num_classes": 0}),
+    """Write encoder.safetensors, described in its metadata, and decoder.safetensors."""
+    folder, evaluated = Path(folder), model.framework.evaluated
+    mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
+    metadata = describe_encoder(evaluated, recipe, mean, std)
+    files.save_tensors(folder / ENCODER, plain_tensors(evaluated.backbone), metadata)
+    if model.decoder is not None:
+        files.save_tensors(folder / DECODER, plain_tensors(model.decoder), {"mode": model.decoder.mode})
+
+
+def describe_encoder(
+    encoder: TappedEncoder, recipe: Recipe, mean: Sequence[float], std: Sequence[float]
+) -> dict[str, str]:
+    """The metadata of a file of encoder weights: what builds it, untrained too, and what its images need."""
+    return {
+        "timm_name": encoder.timm_name,
+        "timm_args": json.dumps(encoder.timm_args | {"num_classes": 0}),
         "image_size": str(recipe.image_size),
-        "mean": json.dumps(model.mean.flatten().tolist()),
-        "std": json.dumps(model.std.flatten().tolist()),
+        "mean": json.dumps(list(mean)),
+        "std": json.dumps(list(std)),
         "framework": recipe.framework,
         "reconstruction": recipe.reconstruction,
+        "recipe": json.dumps(identity(recipe)),
     }
-    files.save_tensors(folder / ENCODER, _plain(evaluated.backbone.state_dict()), metadata)
-    if model.decoder is not None:
-        files.save_tensors(folder / DECODER, _plain(model.decoder.state_dict()), {"mode": model.decoder.mode})
 
 
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """CPU tensors in fp32 that share no memory, as safetensors wants them."""
+def plain_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module as safetensors takes it: on the CPU, floats in fp32, no memory shared."""
     return {
         name: (t.detach().float() if t.is_floating_point() else t.detach()).cpu().contiguous().clone()
-        for name, t in state.items()
+        for name, t in module.state_dict().items()
     }

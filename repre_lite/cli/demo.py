@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ..data.sources import load_source
-from ..evaluation.score import score
+from ..evaluation.score import score_encoder
 from ..recipes import recipe
 from ..repre import RePre
 from ..runs import RECIPE, merge_summary
@@ -35,7 +35,7 @@ def demo(out: str, steps: int | None, device: str) -> int:
         return 128 + stop.signum
     source = load_source("scenes", None, wanted.image_size, PICTURES)
     untrained = RePre.from_recipe(wanted, run.mean, run.std).framework.evaluated
-    results = score(run.evaluated, untrained, source, ["knn"], place, run.mean, run.std)
+    results = score_encoder(run.evaluated, untrained, source, ["knn"], place, run.mean, run.std)
     merge_summary(folder, results)
     run.model.cpu()
 

@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.set_defaults(run="repre_lite.cli.verbs:pretrain")
 
     evaluate = verbs.add_parser("evaluate", help="k-NN and linear probe, beside the untrained encoder")
-    evaluate.add_argument("source", metavar="RUN_OR_FILE", help="a run folder or an encoder.safetensors")
+    evaluate.add_argument("source", metavar="SOURCE", help="a run folder, an exported folder or an encoder file")
     evaluate.add_argument(
         "--protocol", nargs="+", choices=("knn", "linear"), default=["knn", "linear"], help="default both"
     )
@@ -104,9 +104,12 @@ def build_parser() -> argparse.ArgumentParser:
     export = verbs.add_parser("export", help="write the encoder for timm")
     export.add_argument("source", metavar="RUN", help="a run folder")
     export.add_argument(
-        "--out", required=True, metavar="FILE.safetensors", help="beside it, FILE.json says name and arguments"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="a new folder for timm's local-dir: and for model hubs; or FILE.safetensors, with name and arguments in FILE.json",
     )
-    export.set_defaults(run="repre_lite.cli.export:export")
+    export.set_defaults(run="repre_lite.evaluation.export:export")
 
     report = verbs.add_parser("report", help="one or several runs as one HTML page, live and offline")
     report.add_argument(

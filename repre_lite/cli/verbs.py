@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from ..data.sources import load_source
-from ..encoder import TappedEncoder
-from ..evaluation.score import score
+from ..evaluation.score import score_encoder
+from ..evaluation.source import read_source
 from ..recipes import Recipe, recipe
-from ..repre import RePre
-from ..runs import load_run, merge_summary
+from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
-from ..runtime.errors import UserError
 from ..training.train import Stopped, train
-from .export import read_encoder
 
 
 def pretrain(out: str, **options: Any) -> int:
@@ -54,33 +49,20 @@ def evaluate(
 ) -> int:
     """`repre-lite evaluate`: each protocol on the encoder, on the same encoder untrained, and k-NN on raw pixels."""
     set_threads()
-    path, place = Path(source), pick_device(device)
+    place = pick_device(device)
     distributed.start(place)
-    if path.is_dir():
-        run = load_run(path)
-        encoder, held, mean, std = run.evaluated, run.recipe, list(run.mean), list(run.std)
-        fresh: TappedEncoder = RePre.from_recipe(held, mean, std).framework.evaluated
-        pictures = load_source(
-            scale or held.scale,
-            data or held.data,
-            held.image_size,
-            train_images or held.train_images,
-            held.seed,
-            held.skip_unreadable,
-        )
-    else:
-        encoder, fresh, mean, std = read_encoder(path)
-        if scale is None:
-            raise UserError(f"{source}: an encoder file does not know its pictures; say which with --scale and --data")
-        pictures = load_source(scale, data, encoder.image_size, train_images, 0)
-    results = score(encoder, fresh, pictures, protocol, place, mean, std)
-    main = distributed.is_main()
-    distributed.finish()
+    try:
+        read = read_source(source)
+        images = read.images(scale, data, train_images)
+        results = score_encoder(read.encoder, read.untrained(), images, protocol, place, read.mean, read.std)
+        main = distributed.is_main()
+    finally:
+        distributed.finish()
     if not main:
         return 0
     for name, value in results.items():
         print(f"{name:24s} {value:.4f}")
-    if path.is_dir():
-        merge_summary(path, results)
-        print(f"written into {path / 'summary.json'}")
+    if read.run is not None and results:
+        merge_summary(read.run, results)
+        print(f"written into {read.run / SUMMARY}")
     return 0

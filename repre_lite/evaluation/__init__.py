@@ -1,17 +1,52 @@
-"""How good is an encoder: k-nearest neighbours, a linear probe, and gauges of collapse."""
+"""How good an encoder is: k-nearest neighbours, a linear probe, and gauges of collapse; and reading and exporting encoders.
 
-from .collapse import effective_rank, embedding_std
-from .features import at_size, extract, extract_shared
-from .knn import knn_top1, pixel_features
-from .linear import linear_top1
+Names are imported when first used.
+"""
 
-__all__ = [
-    "at_size",
-    "effective_rank",
-    "embedding_std",
-    "extract",
-    "extract_shared",
-    "knn_top1",
-    "linear_top1",
-    "pixel_features",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "advice": "collapse",
+    "effective_rank": "collapse",
+    "embedding_std": "collapse",
+    "export_encoder": "export",
+    "at_size": "features",
+    "extract": "features",
+    "extract_shared": "features",
+    "knn_top1": "knn",
+    "pixel_features": "knn",
+    "fit_linear": "linear",
+    "linear_top1": "linear",
+    "score_encoder": "score",
+    "EncoderSource": "source",
+    "read_source": "source",
+}
+
+if TYPE_CHECKING:
+    from .collapse import advice as advice
+    from .collapse import effective_rank as effective_rank
+    from .collapse import embedding_std as embedding_std
+    from .export import export_encoder as export_encoder
+    from .features import at_size as at_size
+    from .features import extract as extract
+    from .features import extract_shared as extract_shared
+    from .knn import knn_top1 as knn_top1
+    from .knn import pixel_features as pixel_features
+    from .linear import fit_linear as fit_linear
+    from .linear import linear_top1 as linear_top1
+    from .score import score_encoder as score_encoder
+    from .source import EncoderSource as EncoderSource
+    from .source import read_source as read_source
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -1,4 +1,4 @@
-"""Pooled features of pictures, extracted once and used by k-NN, probe and embedding map."""
+"""Pooled features of images, extracted once and shared by k-NN, linear probe and embedding map."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ def extract(
     std: Sequence[float],
     batch_size: int = 256,
 ) -> Tensor:
-    """Pooled features (n, C) in fp32 on the encoder's device, in evaluation mode, without augmentation.
+    """Pooled features (B, C) in fp32, on the encoder's device, in evaluation mode and without augmentation.
 
-    `images` uint8 (n, 3, H, W) or files, cut or resized by `at_size`; `mean`, `std` as in training.
+    Args:
+        encoder: left in the mode (training or evaluation) it was in.
+        images: uint8 (B, 3, H, W), or image files; cropped or resized by `at_size`.
+        mean, std: one number per colour in [0, 1], as in training.
+        batch_size: images per forward pass; bounds memory only.
     """
     weight = next(encoder.parameters())
     scale = torch.tensor(std, device=weight.device, dtype=weight.dtype).view(3, 1, 1)
@@ -41,7 +45,7 @@ def extract(
 def extract_shared(
     encoder: TappedEncoder, images: Tensor | FileImages, mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
-    """`extract` in equal parts by all processes, which must all call it and all get the whole (n, C)."""
+    """`extract`, split over all processes. Every process must call it and gets all features (B, C)."""
     count, world = len(images), distributed.world_size()
     if world == 1 or count < world:
         return extract(encoder, images, mean, std)
@@ -50,7 +54,7 @@ def extract_shared(
     first = starts[distributed.rank()]
     rows = range(first, first + share)
     part = images.only(rows) if isinstance(images, FileImages) else images[first : first + share]
-    features = distributed.gather(extract(encoder, part, mean, std)).split(share)  # world times (share, C)
+    features = distributed.gather(extract(encoder, part, mean, std)).split(share)  # one (share, C) per process
     whole = features[0].new_empty(count, features[0].shape[1])
     for start, found in zip(starts, features, strict=True):
         whole[start : start + share] = found
@@ -58,8 +62,10 @@ def extract_shared(
 
 
 def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 (B, 3, H, W) -> (B, 3, size, size) in [0, 1], as an encoder is shown pictures outside of training: where they
-    are up to 8/7 of the size their centre is cut out (256 to 224), else they are resized."""
+    """uint8 (B, 3, H, W) -> (B, 3, size, size) in [0, 1], as an encoder sees images outside of training.
+
+    Square images up to 8/7 of `size` are centre-cropped (256 to 224); all others are resized, bilinear and antialiased.
+    """
     x = images.to(dtype) / 255
     height, width = x.shape[-2:]
     if size < height == width <= -(-size * 8 // 7):

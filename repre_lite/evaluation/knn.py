@@ -1,4 +1,4 @@
-"""The k-nearest-neighbour classifier of Wu et al. (2018), as DINO evaluates: no training, no rate to tune."""
+"""The k-nearest-neighbour classifier of Wu et al. (2018), as used by DINO: no training, no learning rate to tune."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ def knn_top1(
     temperature: float = 0.07,
     chunk: int = 1024,
 ) -> float:
-    """Top-1 accuracy in [0, 1] of a vote of the `k` most similar training pictures, weighted by exp(cosine / T).
+    """Top-1 accuracy in [0, 1] of a vote among the `k` nearest training images, weighted by exp(cosine / T).
 
-    Features (n, C) and (m, C), labels int64 (n,) and (m,). Exact; `chunk` only bounds memory.
+    Args:
+        train_features, val_features: (n, C) and (m, C), of any length; cosines are compared.
+        train_labels, val_labels: int64 (n,) and (m,).
+        k: neighbours; all n if there are fewer.
+        temperature: T.
+        chunk: validation images compared at a time; bounds memory, changes nothing.
     """
     bank = F.normalize(train_features, dim=1).T  # (C, n)
     labels = train_labels.to(bank.device)
@@ -29,13 +34,15 @@ def knn_top1(
     for part, truth in zip(val_features.split(chunk), val_labels.to(bank.device).split(chunk), strict=True):
         similarity, nearest = (F.normalize(part, dim=1) @ bank).topk(k, dim=1)  # (B, k) each
         votes = torch.zeros(len(part), classes, device=bank.device, dtype=bank.dtype)
-        share = ((similarity - similarity[:, :1]) / temperature).exp()  # against the nearest, or a low T would overflow
+        share = (
+            (similarity - similarity[:, :1]) / temperature
+        ).exp()  # relative to the nearest, or a low T would overflow
         votes.scatter_add_(1, labels[nearest], share)  # (B, classes)
         right += int((votes.argmax(1) == truth).sum())
     return right / len(val_labels)
 
 
 def pixel_features(images: Tensor) -> Tensor:
-    """Raw pixels as features, (n, 3*H*W), each picture's mean removed: the control that costs nothing."""
+    """Raw pixels as features, (B, 3*H*W), each image's mean removed: the control that needs no encoder."""
     pixels = images.flatten(1).float() / 255
     return pixels - pixels.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""A linear probe on cached features that needs no tuned rate."""
+"""A linear probe on cached features that needs no tuned learning rate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from torch.nn import functional as F
 from ..runtime.errors import UserError
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+LEAST = 10  # training images: one is held out to choose the penalty
 
 
 def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, iterations: int = 100) -> nn.Linear:
-    """Multinomial logistic regression by full-batch L-BFGS; `penalty` is that of the squared weights."""
+    """Multinomial logistic regression by full-batch L-BFGS.
+
+    Args:
+        features: (B, C).
+        labels: int64 (B,) in [0, classes).
+        classes: outputs of the layer.
+        penalty: factor of the sum of squared weights in the loss.
+        iterations: the most L-BFGS steps.
+    """
     layer = nn.Linear(features.shape[1], classes, device=features.device, dtype=features.dtype)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -21,7 +30,7 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, i
     def closure() -> Tensor:
         optimiser.zero_grad()
         loss = F.cross_entropy(layer(features), labels) + penalty * layer.weight.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[arg-type]
@@ -39,15 +48,17 @@ def linear_top1(
     """Top-1 accuracy in [0, 1] of a linear classifier on frozen features, and the penalty it was fitted with.
 
     Features (n, C) and (m, C) are standardised by the training ones. The penalty is chosen on a tenth of the training
-    pictures, held out at random (the same for everybody); the validation pictures are looked at once. Raises UserError
-    for fewer than 10 training pictures.
+    images, held out at random (always the same tenth); the validation images are used once, at the end. Raises
+    UserError for fewer than 10 training images.
     """
+    if len(train_features) < LEAST:
+        raise UserError(
+            f"a linear probe needs {LEAST} training images or more, got {len(train_features)}; use protocol='knn'"
+        )
     mean, std = train_features.mean(0), train_features.std(0).clamp(min=1e-6)
     x, x_val = (train_features - mean) / std, (val_features - mean) / std
     y, y_val = train_labels.to(x.device), val_labels.to(x.device)
     classes = int(y.max()) + 1
-    if len(x) < 10:
-        raise UserError(f"a linear probe needs 10 training pictures or more, here are {len(x)}; choose --protocol knn")
     held = (torch.randperm(len(x), generator=torch.Generator().manual_seed(0)) % 10 == 9).to(x.device)
     scores = {p: _top1(fit_linear(x[~held], y[~held], classes, p), x[held], y[held]) for p in PENALTIES}
     penalty = max(scores, key=lambda p: (scores[p], p))

@@ -2,41 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from ..data.image_set import Source
+from ..data.image_set import ImageSet, Source
 from ..encoder import TappedEncoder
+from ..runtime import distributed
+from ..runtime.errors import UserError
 from .features import extract_shared
 from .knn import knn_top1, pixel_features
-from .linear import linear_top1
+from .linear import LEAST, linear_top1
 
 
-def score(
+def score_encoder(
     encoder: TappedEncoder,
     untrained: TappedEncoder,
-    pictures: Source,
-    protocols: list[str],
+    source: Source,
+    protocols: Sequence[str],
     device: torch.device,
-    mean: Any,
-    std: Any,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> dict[str, float]:
-    """Accuracies in [0, 1] of an encoder and of its untrained self; empty, with a line, without labelled pictures."""
-    train_set, val_set = pictures.labelled, pictures.val
-    if train_set is None or val_set is None or train_set.labels is None or val_set.labels is None:
-        print("no labelled val/ pictures, so k-NN and linear probe are skipped")
+    """Accuracies in [0, 1] by name, of an encoder and of its `untrained` control (names that end in `_untrained`).
+
+    `protocols`: "knn", "linear" or both. A protocol that `source` does not allow is left out, and a line printed that
+    says why. Raises UserError if features are not finite.
+    """
+    reason = unfit(source)
+    if reason:
+        _say(f"{reason}, so k-NN and linear probe are skipped")
         return {}
+    train, val = source.labelled, source.val
+    assert train is not None and val is not None and train.labels is not None and val.labels is not None
+    linear = "linear" in protocols
+    if linear and len(train) < LEAST:
+        _say(f"{len(train)} labelled training images, so the linear probe is skipped; it needs {LEAST} or more")
+        linear = False
     results = {}
     for suffix, network in (("", encoder), ("_untrained", untrained)):
         network = network.to(device)
-        x, x_val = (extract_shared(network, p.images, mean, std) for p in (train_set, val_set))
+        x, x_val = (finite(extract_shared(network, part.images, mean, std)) for part in (train, val))
         if "knn" in protocols:
-            results[f"knn_top1{suffix}"] = knn_top1(x, train_set.labels, x_val, val_set.labels)
-        if "linear" in protocols:
-            results[f"linear_top1{suffix}"], _ = linear_top1(x, train_set.labels, x_val, val_set.labels)
-    pixels, pixels_val = train_set.images, val_set.images
-    if "knn" in protocols and isinstance(pixels, torch.Tensor) and isinstance(pixels_val, torch.Tensor):
-        x, x_val = pixel_features(pixels), pixel_features(pixels_val)
-        results["knn_top1_pixels"] = knn_top1(x, train_set.labels, x_val, val_set.labels)
+            results[f"knn_top1{suffix}"] = knn_top1(x, train.labels, x_val, val.labels)
+        if linear:
+            results[f"linear_top1{suffix}"], _ = linear_top1(x, train.labels, x_val, val.labels)
+    if "knn" in protocols and isinstance(train.images, Tensor) and isinstance(val.images, Tensor):
+        x, x_val = pixel_features(train.images), pixel_features(val.images)
+        results["knn_top1_pixels"] = knn_top1(x, train.labels, x_val, val.labels)
     return results
+
+
+def unfit(source: Source) -> str | None:
+    """Why the images of `source` cannot be classified; None if they can."""
+
+    def labelled(part: ImageSet | None) -> bool:
+        return part is not None and part.labels is not None
+
+    if not labelled(source.labelled):
+        return "no labels: the images do not lie in train/CLASS/*"
+    if not labelled(source.val):
+        return "no labelled val/ images"
+    assert source.labelled is not None and source.labelled.labels is not None
+    if len(source.labelled.labels.unique()) < 2:
+        return "all training images are of one class"
+    return None
+
+
+def finite(features: Tensor) -> Tensor:
+    """`features` (B, C) themselves. Raises UserError if a number in them is NaN or infinite."""
+    ruined = int((~features.isfinite().all(dim=1)).sum())
+    if ruined:
+        raise UserError(
+            f"the encoder's features of {ruined} of {len(features)} images are not finite; train again with a lower lr= "
+            "or precision='fp32'"
+        )
+    return features
+
+
+def _say(text: str) -> None:
+    if distributed.is_main():
+        print(text)

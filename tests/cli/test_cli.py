@@ -168,8 +168,8 @@ BAD = [
     (["evaluate", "{missing}"], "no such file"),
     (["evaluate", "{empty}"], "recipe.json"),
     (["evaluate", "{file}", "--scale", "scenes"], "safetensors"),
-    (["export", "{empty}", "--out", "{out}.safetensors"], "encoder.safetensors"),
-    (["export", "{empty}", "--out", "{out}.pt"], "--out"),
+    (["export", "{empty}", "--out", "{out}.safetensors"], "recipe.json"),
+    (["export", "{empty}", "--out", "{out}.pt"], "out"),
     ([], "VERB"),
     (["fly"], "VERB"),
 ]

@@ -1,0 +1,115 @@
+"""The model card of an exported encoder: what it is, how it was trained, how to load it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+
+from .. import __version__
+from ..recipes import identity
+
+if TYPE_CHECKING:
+    from .source import EncoderSource
+
+RESULTS = {
+    "knn_top1": "k-NN top-1",
+    "knn_top1_untrained": "k-NN top-1, same encoder untrained",
+    "linear_top1": "linear probe top-1",
+    "linear_top1_untrained": "linear probe top-1, same encoder untrained",
+}
+REPRE = "[RePre](https://arxiv.org/abs/2201.06857)"
+USAGE = """```python
+import timm
+import torch
+from PIL import Image
+
+model = timm.create_model("local-dir:{name}", pretrained=True).eval()  # from a hub: "hf-hub:USER/{name}"
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+image = Image.open("image.png").convert("RGB")
+with torch.no_grad():
+    features = model(transform(image).unsqueeze(0))  # (1, {width})
+```"""
+
+
+def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str:
+    """README.md of a model folder called `name`: front matter as hubs read it, then Markdown.
+
+    `summary` is that of the run; its accuracies are shown if it has any.
+    """
+    encoder, recipe = source.encoder, source.recipe
+    framework = recipe.framework if recipe is not None else source.description.get("framework", "unknown")
+    reconstruction = recipe.reconstruction if recipe is not None else source.description.get("reconstruction", "none")
+    branch = "" if reconstruction in ("none", "detached") else f" with the pixel-reconstruction branch of {REPRE}"
+    tags = ["image-feature-extraction", "timm", "repre-lite", "self-supervised-learning", framework.replace("_", "-")]
+    size, count = encoder.image_size, sum(parameter.numel() for parameter in encoder.backbone.parameters())
+    facts = {
+        "architecture": f"`{encoder.timm_name}` with `{json.dumps(encoder.timm_args)}`",
+        "parameters": f"{count / 1e6:.2f} million",
+        "input": f"3 x {size} x {size}, RGB, mean {_numbers(source.mean)}, standard deviation {_numbers(source.std)}",
+        "output": f"{encoder.width} features",
+    }
+    learned = "pixel reconstruction alone" if framework == "none" else f"`{framework}`{branch}"
+    parts = [
+        "---",
+        "library_name: timm",
+        "license: mit",
+        "pipeline_tag: image-feature-extraction",
+        "tags:",
+        *(f"- {tag}" for tag in tags if tag != "none"),
+        "---",
+        f"# {name}",
+        "",
+        f"An image encoder, pre-trained without labels by repre-lite {__version__}: {learned}. It has no classifier; its "
+        "output is a feature vector for k-NN, a linear probe or fine-tuning.",
+        "",
+        *_table("model", facts),
+    ]
+    if recipe is not None:
+        steps = summary.get("steps") or recipe.steps
+        training = {
+            "framework": f"`{framework}`",
+            "reconstruction": f"`{reconstruction}`",
+            "images": f"`{recipe.scale}`, {recipe.train_images or 'all'}",
+            "length": f"{steps} steps" if steps else f"{recipe.epochs} epochs",
+            "batch size": str(recipe.batch_size),
+            "seed": str(recipe.seed),
+        }
+        parts += [
+            *_table("training", training),
+            "<details><summary>The whole recipe</summary>",
+            "",
+            "```json",
+            json.dumps(identity(recipe), indent=2),
+            "```",
+            "",
+            "</details>",
+            "",
+        ]
+    known = {label: f"{100 * summary[key]:.1f} %" for key, label in RESULTS.items() if summary.get(key) is not None}
+    if known:
+        parts += _table("result", known)
+    parts += [
+        "## How to load it",
+        "",
+        USAGE.format(name=name, width=encoder.width),
+        "",
+        f"Exported with torch {torch.__version__} and timm {timm.__version__}.",
+        "",
+        "## Licence",
+        "",
+        "The code of repre-lite is under the MIT licence. Nothing in it decides the licence of these weights, which may "
+        "depend on the training images: change `license` above if they require another.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+
+
+def _table(head: str, rows: dict[str, str]) -> list[str]:
+    return [f"| {head} | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]

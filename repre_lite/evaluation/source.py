@@ -1,0 +1,129 @@
+"""Reading an encoder from what `evaluate` and `export` take: a run folder, an exported folder, an encoder file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+from torch import Tensor
+
+from ..data.sources import Source, load_source
+from ..encoder import TappedEncoder
+from ..recipes import Recipe, from_dict
+from ..repre import RePre
+from ..runs import ENCODER, RECIPE, load_run
+from ..runtime import files
+from ..runtime.errors import UserError
+from ..runtime.randomness import fork
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names of a hub's model folder
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """An encoder and how to use it.
+
+    `encoder` is on the CPU, in evaluation mode; `mean` and `std` normalise its images. `recipe` is how it was trained,
+    None for a file that does not hold it. `run` is the run folder, None if the encoder comes from elsewhere.
+    `description` is the metadata of its file: timm name and arguments, image size, framework.
+    """
+
+    name: str
+    encoder: TappedEncoder
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: Recipe | None
+    run: Path | None
+    description: dict[str, str]
+
+    def untrained(self) -> TappedEncoder:
+        """The same encoder as it was initialised, the control of every protocol; the same at every call.
+
+        Without a recipe it is drawn from seed 0.
+        """
+        return _initialised(self.recipe, self.description, self.mean, self.std)
+
+    def images(self, scale: str | None = None, data: str | None = None, train_images: int | None = None) -> Source:
+        """The images to evaluate on: those of `scale` and `data`, by default those of the recipe.
+
+        `train_images` limits the training images; by default as many as the recipe has. Raises UserError if neither
+        `scale` nor the recipe says which images.
+        """
+        held, size = self.recipe, self.encoder.image_size
+        if held is None:
+            if scale is None:
+                raise UserError(f"{self.name}: does not hold its recipe; say with scale= and data= which images to use")
+            return load_source(scale, data, size, train_images)
+        return load_source(
+            scale or held.scale,
+            data or (held.data if scale in (None, held.scale) else None),
+            size,
+            train_images or held.train_images,
+            held.seed,
+            held.skip_unreadable,
+        )
+
+
+def read_source(source: str | Path) -> EncoderSource:
+    """Read an encoder from a run folder, from a folder or from a `.safetensors` file that `export` wrote.
+
+    Raises UserError if `source` is none of these, is damaged, or holds weights that are not finite.
+    """
+    path = Path(source)
+    if (path / CONFIG).is_file() and not (path / RECIPE).exists():
+        read = _read_file(path / WEIGHTS, str(source))
+    elif path.is_dir():
+        run = load_run(path)
+        read = EncoderSource(str(source), run.evaluated, run.mean, run.std, run.recipe, path, {})
+    else:
+        read = _read_file(path, str(source))
+    check_finite(read.encoder.state_dict(), read.name)
+    return read
+
+
+def check_finite(tensors: dict[str, Tensor], name: str) -> None:
+    """Raise UserError, beginning with `name`, if a weight is NaN or infinite."""
+    ruined = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if ruined:
+        raise UserError(
+            f"{name}: the weights are not finite ({ruined[0]} and {len(ruined) - 1} more of {len(tensors)} tensors); "
+            "train again with a lower lr= or a longer warmup_epochs="
+        )
+
+
+def _read_file(path: Path, name: str) -> EncoderSource:
+    tensors, description = files.load_tensors(path)
+    recipe = _recipe(description)
+    try:
+        mean, std = (tuple(json.loads(description[key])) for key in ("mean", "std"))
+        encoder = _initialised(recipe, description, mean, std)
+        encoder.backbone.load_state_dict(tensors)
+    except (KeyError, ValueError, TypeError, RuntimeError):  # whatever a foreign file holds
+        raise UserError(
+            f"{name}: not an encoder of repre-lite; give a run folder, its {ENCODER}, or what export wrote"
+        ) from None
+    return EncoderSource(name, encoder, mean, std, recipe, None, description)
+
+
+def _recipe(description: dict[str, str]) -> Recipe | None:
+    """The recipe in a file's metadata; None if it is not there or of another version."""
+    try:
+        return from_dict(json.loads(description["recipe"]))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _initialised(
+    recipe: Recipe | None, description: dict[str, str], mean: tuple[float, ...], std: tuple[float, ...]
+) -> TappedEncoder:
+    """The encoder of a recipe, or the one that a file's metadata describes, before any training."""
+    if recipe is not None:
+        return RePre.from_recipe(recipe, mean, std).framework.evaluated.eval()
+    arguments = json.loads(description["timm_args"])
+    with fork(0, "encoder"):
+        backbone = timm.create_model(description["timm_name"], **arguments)
+    encoder = TappedEncoder(backbone, int(description["image_size"]))
+    encoder.timm_name, encoder.timm_args = description["timm_name"], arguments
+    return encoder.eval()

@@ -1,0 +1,202 @@
+"""An export is what timm loads: the same features from the same pixels, a card, and never half of it."""
+
+import json
+import shutil
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import repre_lite as rl
+from repre_lite.cli import main
+from repre_lite.evaluation import EncoderSource, at_size, export, export_encoder, read_source
+from repre_lite.repre import RePre
+from repre_lite.runs import merge_summary
+from repre_lite.runtime.errors import UserError
+from repre_lite.runtime.files import load_tensors
+from tests.small import SMALL, TINY
+
+SWIN = {"embed_dim": 16, "depths": (1, 2, 1), "num_heads": (1, 2, 4)}
+MEAN, STD = (0.31, 0.42, 0.53), (0.2, 0.3, 0.4)
+CASES = {
+    "vit": rl.recipe("scenes", "moco_v3", method=SMALL["moco_v3"]),
+    "vit, narrow": rl.recipe("scenes", "simclr", encoder=TINY, method=SMALL["simclr"]),
+    "vit, 224": rl.recipe("imagenet1k", "moco_v3", arch="vit_tiny", encoder=TINY, method=SMALL["moco_v3"]),
+    "timm's vit, patch 8": rl.recipe("scenes", "simclr", arch="vit_tiny_patch16_224", patch_size=8, encoder=TINY),
+    "timm's deit": rl.recipe("scenes", "simclr", arch="deit_tiny_distilled_patch16_224", patch_size=8, encoder=TINY),
+    "swin": rl.recipe("scenes", "simclr", arch="swin_micro", encoder=SWIN, method=SMALL["simclr"]),
+    "dino": rl.recipe("scenes", "dino", encoder={"dynamic_img_size": True} | TINY, method=SMALL["dino"]),
+    "dino, swin": rl.recipe(
+        "scenes", "dino", arch="swin_micro", encoder={"strict_img_size": False} | SWIN, method=SMALL["dino"]
+    ),
+}
+
+
+def source_of(recipe):
+    """An encoder whose weights no initialisation could give."""
+    encoder = RePre.from_recipe(recipe, MEAN, STD).framework.evaluated.eval()
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=draw)
+    return EncoderSource("made here", encoder, MEAN, STD, recipe, None, {})
+
+
+@pytest.mark.parametrize("recipe", CASES.values(), ids=CASES)
+def test_a_folder_loads_in_timm_with_identical_features_and_the_right_input(recipe, tmp_path):
+    source = source_of(recipe)
+    export_encoder(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["README.md", "config.json", "model.safetensors", "out"]
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    size = recipe.image_size
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(model(x), source.encoder(x, taps=False).pooled)
+    data = timm.data.resolve_model_data_config(model)
+    assert tuple(data["input_size"]) == (3, size, size)
+    assert tuple(data["mean"]) == MEAN and tuple(data["std"]) == STD
+    assert model.num_classes == 0 and model.num_features == source.encoder.width
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_timm_prepares_images_as_evaluation_does(size, tmp_path):
+    """At 224 images come from files with a shorter side of 256 and are cropped; small ones are whole."""
+    source = source_of(CASES["vit, 224" if size == 224 else "vit"])
+    export_encoder(source, tmp_path / "out")
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    side = 256 if size == 224 else size
+    image = rl.scenes([3], size=side).images[0]
+    made = transform(Image.fromarray(image.permute(1, 2, 0).numpy()))
+    ours = (at_size(image[None], size)[0] - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    assert torch.allclose(made, ours, atol=1e-6)
+
+
+def test_a_dino_export_still_takes_other_sizes(tmp_path):
+    export_encoder(source_of(CASES["dino"]), tmp_path / "out")
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    assert model(torch.zeros(1, 3, 48, 48)).shape == (1, 32)
+
+
+def test_the_card_is_front_matter_and_says_what_and_how(tiny_runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+    merge_summary(run, {"knn_top1": 0.4321, "knn_top1_untrained": 0.3})
+    export_encoder(read_source(run), tmp_path / "my-encoder")
+    card = (tmp_path / "my-encoder" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    front, body = card[4:].split("\n---\n")
+    fields = dict(line.split(": ") for line in front.splitlines() if ": " in line)
+    assert fields == {"library_name": "timm", "license": "mit", "pipeline_tag": "image-feature-extraction"}
+    tags = [line[2:] for line in front.splitlines() if line.startswith("- ")]
+    assert {"timm", "moco-v3"} <= set(tags) and all(tag == tag.lower() and " " not in tag for tag in tags)
+    for part in ("# my-encoder", "`moco_v3`", "`multi`", "`scenes`, 64", "4 steps", "43.2 %", "30.0 %", "MIT", "RePre",
+                 'create_model("local-dir:my-encoder", pretrained=True)'):  # fmt: skip
+        assert part in body, part
+    recipe = json.loads(body.split("```json\n")[1].split("```")[0])
+    assert recipe["batch_size"] == 8 and "data" not in recipe and "device" not in recipe  # nothing of this machine
+    assert str(tmp_path) not in card
+
+
+def test_the_code_in_the_card_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_encoder(source_of(CASES["vit, narrow"]), "mine")
+    Image.new("RGB", (50, 40), (200, 30, 30)).save("image.png")
+    code = (tmp_path / "mine" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    assert names["features"].shape == (1, 32)
+
+
+def test_the_verb_writes_a_folder_or_a_file(tiny_runs, tmp_path, capsys):
+    run = tiny_runs["multi-0"]
+    assert main(["export", str(run), "--out", str(tmp_path / "deep" / "folder")]) == 0
+    assert "local-dir:" in capsys.readouterr().out
+    assert main(["export", str(run), "--out", str(tmp_path / "file.safetensors")]) == 0
+    x = torch.randn(2, 3, 32, 32)
+    wanted = rl.load_run(run).evaluated(x).pooled
+    description = json.loads((tmp_path / "file.json").read_text())
+    models = [
+        timm.create_model(f"local-dir:{tmp_path / 'deep' / 'folder'}", pretrained=True),
+        timm.create_model(
+            description["name"], checkpoint_path=str(tmp_path / "file.safetensors"), **description["args"]
+        ),
+    ]
+    for model in models:
+        assert torch.equal(model.eval()(x), wanted)
+    with safe_open(tmp_path / "deep" / "folder" / "model.safetensors", "pt") as stream:
+        assert stream.metadata()["format"] == "pt"
+
+
+def test_an_export_can_be_exported_again(tmp_path):
+    export_encoder(source_of(CASES["swin"]), tmp_path / "one")
+    assert main(["export", str(tmp_path / "one"), "--out", str(tmp_path / "two.safetensors")]) == 0
+    assert main(["export", str(tmp_path / "two.safetensors"), "--out", str(tmp_path / "three")]) == 0
+    (one, described), (three, again) = (load_tensors(tmp_path / n / "model.safetensors") for n in ("one", "three"))
+    assert (
+        described == again and one.keys() == three.keys() and all(torch.equal(one[name], three[name]) for name in one)
+    )
+    assert (tmp_path / "one" / "config.json").read_bytes() == (tmp_path / "three" / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("holding", ["notes.txt", "recipe.json", "config.json"])
+def test_a_folder_that_holds_something_is_refused_and_untouched(holding, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / holding).write_text("mine")
+    with pytest.raises(UserError, match="out=.*not an empty folder"):
+        export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "out")
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", holding]
+    (tmp_path / "out" / holding).unlink()
+    export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stage", ["save_tensors", "write_json", "write_text", "rename"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")], ids=["stopped", "full"])
+def test_an_interrupted_export_leaves_nothing(stage, error, tmp_path, monkeypatch):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(export.os if stage == "rename" else export.files, stage, stop)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else UserError):
+        export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_timm_would_not_load_is_not_written(tmp_path, monkeypatch):
+    source = source_of(CASES["vit, narrow"])
+    source.encoder.timm_args.pop("embed_dim")
+    with pytest.raises(UserError, match="timm .* does not load"):
+        export_encoder(source, tmp_path / "out")
+    source = source_of(CASES["vit, narrow"])
+    load = timm.create_model
+
+    def change(*arguments, **options):
+        model = load(*arguments, **options)
+        model.norm.weight.data[3] += 1
+        return model
+
+    monkeypatch.setattr(export.timm, "create_model", change)
+    with pytest.raises(UserError, match="changes the weights"):
+        export_encoder(source, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["encoder.pt", "encoder.bin", "missing/encoder.safetensors", "folder.safetensors"])
+def test_other_names_are_refused_in_one_line(out, tiny_runs, tmp_path, capsys):
+    (tmp_path / "folder.safetensors").mkdir()
+    assert main(["export", str(tiny_runs["multi-0"]), "--out", str(tmp_path / out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder.safetensors"]
+
+
+def test_an_export_into_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="out="):
+        export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "file")
+    with pytest.raises(UserError, match="out="):
+        export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_text() == "mine"
