@@ -128,7 +128,11 @@ def build_parser() -> argparse.ArgumentParser:
     plan.add_argument("--activation-checkpointing", action="store_true", help="plan with it")
     plan.set_defaults(run="repre_lite.planning.plan:plan")
 
-    lab = verbs.add_parser("lab", help="JupyterLab on a private copy of the course")
+    lab = verbs.add_parser(
+        "lab",
+        help="JupyterLab on a private copy of the course",
+        epilog="Other options go to JupyterLab: --port=8888 --ip=0.0.0.0 --allow-root",
+    )
     lab.add_argument("--reset", metavar="NN", help="take lesson NN afresh (the changed one is kept beside it)")
     lab.add_argument("--no-browser", action="store_true", help="do not open a browser")
     lab.set_defaults(run="repre_lite.course.lab:lab")
