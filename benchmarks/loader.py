@@ -37,7 +37,8 @@ from repre_lite.data.cache import build_cache
 from repre_lite.data.loaders import Batches
 from repre_lite.data.sources import IMAGENET
 from repre_lite.data.stream import StepCrops
-from repre_lite.data.views import View, Views, standard_views
+from repre_lite.data.views import View, Views
+from repre_lite.frameworks.moco_v3 import MoCoV3
 
 SIZE = 224
 CLAIMS = {"decode": 4.0, "cached": 12.0}  # times classic
@@ -93,7 +94,7 @@ def main() -> None:
     root = options.data or Path(os.environ["REPRE_LITE_DATA"]) / "imagenet-sample" / "train"
     core = pin(options.core)
 
-    kinds = standard_views("moco_v3", SIZE)
+    kinds = MoCoV3.views(SIZE, 16)
     folder = ImageFolder(str(root), TwoViews(kinds))
     count = min(options.pictures, len(folder)) // options.batch_size * options.batch_size
     chosen = [i * len(folder) // count for i in range(count)]

@@ -24,8 +24,9 @@ from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.data.sources import IMAGENET
 from repre_lite.decoder import ReconstructionDecoder, light_width
 from repre_lite.encoder import TappedEncoder, build_encoder
+from repre_lite.frameworks import FRAMEWORKS
 from repre_lite.planning.costs import Remembered, activations, step_flops
-from repre_lite.recipes import FRAMEWORKS, Recipe
+from repre_lite.recipes import Recipe
 from repre_lite.runtime import flops
 from repre_lite.runtime.device import pick_device
 from repre_lite.training.loop import Training, steps

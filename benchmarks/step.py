@@ -71,7 +71,7 @@ def bare_loop(training: Training) -> Callable[[], Tensor]:
         fixed.requires_grad_(False)
     target = copy.deepcopy(online).requires_grad_(False)
     trained = [p for module in (online, predictor) for p in module.parameters() if p.requires_grad]
-    rate, temperature, momentum = recipe.lr * recipe.batch_size / 256, held.temperature, held.momentum
+    rate, temperature, momentum = recipe.peak_lr, held.temperature, held.momentum
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=recipe.weight_decay, fused=True)
     followed, followers = ([p.detach() for p in network.parameters()] for network in (online, target))
     labels = torch.arange(recipe.batch_size, device=device)

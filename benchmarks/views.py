@@ -23,7 +23,8 @@ from torch import Tensor
 from torchvision import transforms as T
 
 from repre_lite.data.sources import load_source
-from repre_lite.data.views import View, Views, standard_views
+from repre_lite.data.views import View, Views
+from repre_lite.frameworks.moco_v3 import MoCoV3
 
 SIZE = 32
 CLAIMS = {"eager": 3.0, "compiled": 6.0}  # times torchvision
@@ -65,7 +66,7 @@ def main() -> None:
 
     source, images = pictures(options.batch_size)
     images_pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    rows, kinds = torch.arange(len(images)), standard_views("moco_v3", SIZE)
+    rows, kinds = torch.arange(len(images)), MoCoV3.views(SIZE, 8)
     pipelines = [torchvision_pipeline(view) for view in kinds]
     step = 0
 

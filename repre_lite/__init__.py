@@ -21,6 +21,7 @@ _HOME = {
     "ReconstructionBranch": "repre",
     "Recipe": "recipes",
     "recipe": "recipes",
+    "View": "data.view",
     "scenes": "data.scenes",
     "training_steps": "training.loop",
     "train": "training.train",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from . import data, evaluation, frameworks, heads, losses, runtime
     from .data.scenes import scenes
+    from .data.view import View
     from .decoder import ReconstructionDecoder
     from .encoder import Features, TappedEncoder, build_encoder, encode
     from .frameworks import build_framework

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .decoder import ReconstructionDecoder
-from .encoder import TappedEncoder, build_encoder
+from .encoder import (
+    TappedEncoder,
+    build_encoder,
+    fix_sincos_positions,
+    freeze_patch_projection,
+    is_hierarchical,
+)
 from .frameworks import Framework, build_framework
 from .frameworks.base import at_least_fp32
 from .frameworks.none import ReconstructionOnly
@@ -76,6 +82,11 @@ class RePre(nn.Module):
             encoder = build_encoder(
                 recipe.arch, recipe.image_size, recipe.patch_size, recipe.taps, recipe.drop_path, **recipe.encoder
             )
+        if not is_hierarchical(encoder.backbone):
+            if recipe.positions == "sincos":
+                fix_sincos_positions(encoder)
+            if recipe.freeze_patch_projection:
+                freeze_patch_projection(encoder)
         with fork(recipe.seed, "heads"):
             framework = build_framework(recipe.framework, encoder, **recipe.method)
         framework.online.backbone.set_grad_checkpointing(recipe.activation_checkpointing)  # type: ignore[operator]

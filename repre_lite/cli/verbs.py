@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.score import score_encoder
 from ..evaluation.source import read_source
-from ..recipes import Recipe, recipe
+from ..recipes import Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
 from ..training.train import Stopped, train
 
 
-def pretrain(out: str, **options: Any) -> int:
-    """`repre-lite pretrain`: train, then say what came out."""
-    flags = {name: value for name, value in options.items() if value is not None and value is not False}
-    wanted = recipe(**flags)
+def pretrain(out: str, assignments: Sequence[str], **options: Any) -> int:
+    """`repre-lite pretrain`: train, then print the results."""
+    wanted = override(recipe(**options), assignments)
     _announce(wanted)
     try:
         run = train(wanted, out)
@@ -35,12 +35,14 @@ def pretrain(out: str, **options: Any) -> int:
 
 
 def _announce(wanted: Recipe) -> None:
-    """On a CPU the full size of a scale takes days: say so before it starts."""
+    """Print the learning rate; and warn if the full size of a scale is about to run on a CPU, where it takes days."""
+    if distributed.is_main():
+        print(f"learning rate {wanted.peak_lr:g} (base {wanted.base_lr:g} for 256 images, batch {wanted.batch_size})")
     on_cpu = pick_device(wanted.device).type == "cpu"
     if on_cpu and wanted.size == "full" and wanted.steps is None and not wanted.arch.endswith("micro"):
         print(
             f"{wanted.scale} at full size ({wanted.arch}, {wanted.epochs} epochs) is meant for a GPU; on a CPU it takes "
-            "days: the bar will tell. --size small is the form for a CPU"
+            "days. --size small is the form for a CPU"
         )
 
 

@@ -1,7 +1,7 @@
-"""Colour operations on a batch, each picture with its own factors and its own order, in one static form.
+"""Colour operations on a batch, each image with its own factors and its own order, in one static form.
 
 Of colour jitter's four operations only hue leaves the straight line: brightness, contrast and saturation all blend the
-picture with a reference (black, its mean grey, its grey), f * picture + (1 - f) * reference. So a random order of four is:
+image with a reference (black, its mean grey, its grey), f * image + (1 - f) * reference. So a random order of four is:
 three blends of which those before hue act, hue, three blends of which those after hue act. All follow torchvision's
 definitions, without a choice per pixel: on a CPU selecting costs several times as much as computing.
 """
@@ -22,7 +22,7 @@ def grey(x: Tensor) -> Tensor:
 
 
 def blend(x: Tensor, amounts: Tensor) -> Tensor:
-    """One blend of a picture, clamped to [0, 1]; `amounts` (B, 3) is f - 1 in the column of its operation, else 0."""
+    """One blend of an image, clamped to [0, 1]; `amounts` (B, 3) is f - 1 in the column of its operation, else 0."""
     factor = 1 + amounts.sum(1)  # (B,)
     factor, contrast, saturation = (
         f[:, None, None, None] for f in (factor, amounts[:, CONTRAST], amounts[:, SATURATION])
@@ -68,6 +68,6 @@ def jitter(x: Tensor, factors: Tensor, shift: Tensor, order: Tensor) -> Tensor:
 
 
 def solarise(x: Tensor, chosen: Tensor) -> Tensor:
-    """Invert what is 0.5 or brighter in the pictures of (B, 3, H, W) that are `chosen`, bool (B,)."""
+    """Invert what is 0.5 or brighter in the images of (B, 3, H, W) that are `chosen`, bool (B,)."""
     top = 2 - chosen.to(x.dtype)[:, None, None, None]  # 1 - x is the smaller one exactly from 0.5 on, 2 - x never is
     return torch.minimum(x, top - x)

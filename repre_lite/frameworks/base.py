@@ -1,11 +1,12 @@
-"""The protocol all seven frameworks keep: encode, contrast, update the target; and the pieces they share."""
+"""The protocol of a framework: encode, contrast, update the target; and the pieces that several frameworks share."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -13,14 +14,41 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..data.view import View
 from ..encoder import Features, TappedEncoder
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
+class Row(NamedTuple):
+    """One framework's row of the comparison table; `loss` is the range of its loss."""
+
+    negatives: str
+    queue: str
+    predictor: str
+    target: str
+    stopped_gradient: str
+    views: str
+    loss: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """Settings of one architecture on ImageNet-1k at 224 pixels.
+
+    `source` says where the numbers are published. `values` overrides fields of a Recipe. `ours` names the fields that no
+    source gives. `views(size, patch)` replaces the framework's own views if it is not None.
+    """
+
+    source: str
+    values: Mapping[str, Any]
+    ours: tuple[str, ...] = ()
+    views: Callable[[int, int], tuple[View, ...]] | None = field(default=None, compare=False)
+
+
 class Contrast(NamedTuple):
-    """What a framework makes of a batch: its scalar `loss`, an `embedding` (B, D) of view 1 and a projected feature to
-    watch for collapse, and further scalars worth logging under the names in `monitors`."""
+    """A framework's result for one batch: its scalar `loss`, the projected features of view 1 as `embedding` (B, D), to
+    be monitored for collapse, and further scalars to log in `monitors`."""
 
     loss: Tensor
     embedding: Tensor
@@ -30,24 +58,34 @@ class Contrast(NamedTuple):
 class Framework(nn.Module):
     """A contrastive framework around an online encoder (section 3.1).
 
-    One training step calls `encode`, `contrast`, then backward and the optimiser, then `update_target`: everything that
-    changes without gradient (moving average, queue, centre) happens there and nowhere else.
+    One training step calls `encode` and `contrast`, then backward and the optimiser, then `update_target`, the only
+    place where state changes without gradient (moving average, queue, centre).
+
+    A subclass is all there is to a framework: beside the class attributes below it defines `views` and `contrast`.
     """
 
+    row: ClassVar[Row | None] = None  # its row of the comparison table
+    small: ClassVar[Mapping[str, Any]] = {}  # fields of a Recipe below 224 pixels, on top of the scale's
+    published: ClassVar[Mapping[str, Published]] = {}  # arch, or "arch/epochs" -> settings on ImageNet-1k
     loss_floor: ClassVar[float] = 0.0  # the lowest value `contrast` can return; RePre shifts by it before weighting
     decay_vectors: ClassVar[bool] = False  # whether weight decay also applies to biases and norms
-    watch: ClassVar[str] = ""  # what to look at when this framework collapses
+    watch: ClassVar[str] = ""  # what to look at if this framework collapses
+
+    @classmethod
+    def views(cls, size: int, patch: int) -> tuple[View, ...]:
+        """The views of an image for encoders of `size` pixels and patches of `patch` pixels."""
+        raise NotImplementedError
 
     def __init__(self, encoder: TappedEncoder) -> None:
         super().__init__()
         self.online = encoder
 
     def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
-        """Online features of every view (B, 3, H, W), normalised; with `taps`, the first one's hold its taps too."""
+        """Online features of every view (B, 3, H, W), normalised; with `taps`, those of the first view include its taps."""
         return encode_views(self.online, views, taps)
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
-        """The framework's loss from the online features of all views; target networks encode `views` themselves."""
+        """The framework's loss from the online features of all views; a target network encodes `views` by itself."""
         raise NotImplementedError
 
     def forward(self, views: Sequence[Tensor]) -> Contrast:
@@ -55,28 +93,45 @@ class Framework(nn.Module):
         return self.contrast(self.encode(views), views)
 
     def update_target(self, step: int, total_steps: int) -> None:
-        """After the optimiser step number `step` (from 0): all that is learned without gradient."""
+        """Called after optimiser step `step` (from 0): update everything that has no gradient."""
 
     def constant_rate(self) -> list[nn.Module]:
-        """Modules whose learning rate does not follow the schedule (SimSiam's predictor)."""
+        """The modules whose learning rate stays constant (SimSiam's predictor)."""
         return []
 
     def set_epoch(self, epoch: int) -> None:
-        """Before every step: what follows the epoch, counted from 0 (DINO's teacher temperature)."""
+        """Called before every step: set what depends on the epoch, counted from 0 (DINO's teacher temperature)."""
 
     def drop_gradients(self) -> None:
-        """Between backward and the optimiser step: gradients not to be followed (DINO's last layer in the first epoch)."""
+        """Called between backward and the optimiser step: discard gradients (DINO's last layer in the first epoch)."""
 
     @property
     def evaluated(self) -> TappedEncoder:
-        """The encoder this framework evaluates: the online one, DINO's target."""
+        """The encoder that is evaluated: the online one, or DINO's target."""
         return self.online
 
 
-def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
-    """Features of each view, only the first with taps if asked for.
+def asymmetric_views(size: int, interpolation: str = "bilinear") -> tuple[View, ...]:
+    """BYOL's two views, which MoCo v3 and MoBY share: view 1 is blurred, view 2 solarised.
 
-    Where views go `together`, those of one size share a forward pass.
+    Below 96 pixels, as in recipes for small images, without blur and with crops of a fifth of the image or more.
+    """
+    scale, blur = ((0.2, 1.0), (0.0, 0.0)) if size < 96 else ((0.08, 1.0), (1.0, 0.1))
+    return (
+        View(size, scale, blur=blur[0], interpolation=interpolation),
+        View(size, scale, blur=blur[1], solarise=0.2, interpolation=interpolation),
+    )
+
+
+def symmetric_views(size: int) -> tuple[View, ...]:
+    """MoCo v2's two views, which SimSiam shares; below 96 pixels without blur."""
+    return (View(size, (0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0 if size < 96 else 0.5),) * 2
+
+
+def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
+    """Features of each view; with `taps`, those of the first view include its taps.
+
+    Views of one size share a forward pass if `together` says so.
     """
     if not together(views[0]):
         return [encoder(view, taps=taps and index == 0) for index, view in enumerate(views)]
@@ -94,13 +149,13 @@ def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = F
 
 
 def together(view: Tensor) -> bool:
-    """Whether views go through an encoder together: not on a CPU, where one by one is measured to be faster; elsewhere
-    that halves the launches."""
+    """Whether views share a forward pass: not on a CPU, where one by one is measured to be faster; on a GPU sharing halves
+    the kernel launches."""
     return view.device.type != "cpu"
 
 
 def target_of(module: AnyModule) -> AnyModule:
-    """A copy that never sees a gradient and, MoBY's asymmetry, never drops a path."""
+    """A target network: a copy without gradients and without drop-path (MoBY's asymmetry)."""
     target = copy.deepcopy(module).requires_grad_(False)
     for part in target.modules():
         if isinstance(part, DropPath):
@@ -109,7 +164,7 @@ def target_of(module: AnyModule) -> AnyModule:
 
 
 def cosine_to_one(base: float, progress: float) -> float:
-    """The moving average's coefficient, from `base` to 1 by half a cosine over `progress` in [0, 1]."""
+    """The moving average's coefficient: half a cosine from `base` to 1 while `progress` goes from 0 to 1."""
     return 1 - (1 - base) * (math.cos(math.pi * min(progress, 1.0)) + 1) / 2
 
 
@@ -121,17 +176,17 @@ def follow(target: nn.Module, online: nn.Module, coefficient: float) -> None:
 
 
 def over_chance(loss: Tensor, chance: float) -> dict[str, Tensor]:
-    """The gauge `loss_over_chance`: the loss as a share of what knowing nothing gives (ln of the number of choices), so 1
-    where nothing is learned yet or everything has collapsed."""
+    """The gauge `loss_over_chance`: the loss over the loss of guessing (ln of the number of choices). It is 1 before
+    anything is learned, and after a collapse."""
     return {"loss_over_chance": loss.detach() / chance}
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager:
-    """Inside, what is computed from `x` keeps its type: losses. The meta device, where steps are counted, has no autocast."""
+    """A context without autocast on the device of `x`, for losses. The meta device has no autocast to switch off."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """Losses are computed in fp32 or better, whatever autocast gave."""
+    """`x` in fp32, or in fp64 if it is: losses are never computed in half precision."""
     return x if x.dtype == torch.float64 else x.float()

@@ -1,6 +1,6 @@
 """MoBY (Xie et al., 2021): MoCo's queue and BYOL's predictor, on a Swin; drop-path only in the online encoder.
 
-Follows the published code: two queues, one for each view's keys; both directions summed, without the factor 2 T.
+Follows the published code: two queues, one for each view's keys; both directions summed, without MoCo v3's factor 2 T.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.view import View
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import info_nce_queue
@@ -19,6 +20,9 @@ from ..runtime.distributed import gather
 from .base import (
     Contrast,
     Framework,
+    Published,
+    Row,
+    asymmetric_views,
     at_least_fp32,
     cosine_to_one,
     encode_views,
@@ -29,12 +33,34 @@ from .base import (
 )
 from .queue import Queue
 
+IMAGENET = {
+    "batch_size": 512, "epochs": 300, "warmup_epochs": 5, "base_lr": 5e-4, "min_lr": 5e-6, "weight_decay": 0.05,
+    "clip_norm": 5.0, "drop_path": 0.2,
+    "method": {"hidden": 4096, "out": 256, "queue": 4096, "temperature": 0.2, "momentum": 0.99},
+}  # fmt: skip
+SOURCE = "SwinTransformer/Transformer-SSL: configs/moby_*.yaml, models/moby.py"
+
 
 class MoBY(Framework):
     """`hidden`, `out`: widths of projector and predictor (2 layers each); `queue`: length of each of the two;
     `momentum`: base of the moving average. Drop-path is the online encoder's own setting."""
 
-    watch = "a loss at 2 ln(1 + queue) after the first epoch means nothing is learned: lower the rate or the queue"
+    row = Row("the queues", "2", "2 layers", "moving average, no drop-path", "target", "2, asymmetric", "0 to infinity")
+    small = {
+        "base_lr": 4e-3, "weight_decay": 0.05, "clip_norm": 5.0, "drop_path": 0.1,
+        "method": {"hidden": 1024, "queue": 4096, "momentum": 0.95},
+    }  # fmt: skip
+    published = {
+        "vit_small": Published(SOURCE, IMAGENET),
+        "vit_base": Published("no published recipe found; ViT-S's", IMAGENET, ours=tuple(IMAGENET)),
+        "swin_tiny": Published(SOURCE, IMAGENET),
+    }
+    watch = "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+
+    @classmethod
+    def views(cls, size: int, patch: int) -> tuple[View, ...]:
+        """`asymmetric_views`."""
+        return asymmetric_views(size)
 
     def __init__(
         self,
@@ -54,6 +80,7 @@ class MoBY(Framework):
         self.fresh: tuple[Tensor, Tensor] | None = None  # keys that wait for `update_target`
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
+        """Both directions of `contrast_one_way`, summed."""
         z1, z2 = (self.projector(f.pooled) for f in features)  # (B, D) each
         q1, q2 = self.predictor(z1), self.predictor(z2)  # queries
         with torch.no_grad():

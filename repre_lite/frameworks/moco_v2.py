@@ -1,7 +1,7 @@
-"""MoCo v2 (Chen et al., 2020): a queue of keys from a slow encoder; only view 1 asks, only view 2 answers.
+"""MoCo v2 (Chen et al., 2020): a queue of keys from a target encoder; queries come from view 1, keys from view 2.
 
-Follows the published code: a projector without batch norm, no predictor, keys enter the queue after the loss. The
-paper's algorithm 1 is symmetric, MoCo v2 is not: `symmetric` gives the mean of both directions, at twice the cost.
+Follows the published code: a projector without batch norm, no predictor, keys enter the queue after the loss. Algorithm 1
+of RePre is symmetric, MoCo v2 is not: `symmetric` gives the mean of both directions, at twice the cost.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..data.view import View
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import info_nce_queue
@@ -20,22 +21,55 @@ from ..runtime.distributed import gather
 from .base import (
     Contrast,
     Framework,
+    Published,
+    Row,
     at_least_fp32,
     cosine_to_one,
     encode_views,
     follow,
     no_autocast,
     over_chance,
+    symmetric_views,
     target_of,
 )
 from .queue import Queue
+
+VIT_S = {
+    "batch_size": 1024, "epochs": 300, "warmup_epochs": 10, "base_lr": 5e-4, "min_lr": 1e-6, "weight_decay": 0.05,
+    "method": {"layers": 3, "out": 128, "queue": 65536, "temperature": 0.1, "momentum": 0.996, "momentum_rises": True},
+}  # fmt: skip
+VIT_B = {  # the base value is 5e-4 for a batch of 4,096, by which VISSL scales the schedule
+    "batch_size": 4096, "epochs": 300, "warmup_epochs": 30, "base_lr": 5e-4 * 256 / 4096, "weight_decay": 0.05,
+    "clip_norm": 1.0,
+    "method": {"layers": 2, "hidden": 2048, "out": 128, "queue": 65536, "temperature": 0.2, "momentum": 0.999},
+}  # fmt: skip
 
 
 class MoCoV2(Framework):
     """`hidden`: width inside the projector (None: the encoder's); `queue`: its length; `momentum`: of the moving average,
     constant as published unless `momentum_rises` to 1 by half a cosine (the recipe for ViTs)."""
 
-    watch = "a loss at ln(1 + queue) after the first epoch means nothing is learned: lower the rate or the queue"
+    row = Row("the queue", "1", "none", "moving average", "target", "2, one direction", "0 to infinity")
+    small = {
+        "base_lr": 4e-3, "weight_decay": 0.1,
+        "method": {"queue": 4096, "momentum": 0.95, "momentum_rises": True},
+    }  # fmt: skip
+    published = {
+        "vit_small": Published(
+            "facebookresearch/dino, issue 34: DINO's author on MoCo v2 with ViT-S", VIT_S,
+            ours=("batch_size", "warmup_epochs", "min_lr"),
+        ),
+        "vit_base": Published(
+            "facebookresearch/vissl: config/pretrain/vision_transformer/moco/vit_b16.yaml", VIT_B, ours=("clip_norm",)
+        ),
+        "swin_tiny": Published("no published recipe found; ViT-S's", VIT_S, ours=tuple(VIT_S)),
+    }  # fmt: skip
+    watch = "a loss at ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+
+    @classmethod
+    def views(cls, size: int, patch: int) -> tuple[View, ...]:
+        """Two views of one kind."""
+        return symmetric_views(size)
 
     def __init__(
         self,
@@ -58,13 +92,15 @@ class MoCoV2(Framework):
         self.fresh: Tensor | None = None  # keys that wait for `update_target`
 
     def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
+        """Online features of view 1, or of both views if `symmetric`."""
         return encode_views(self.online, views if self.symmetric else views[:1], taps)
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
+        """Equation 1 with the queue's keys as negatives."""
         q = [self.projector(f.pooled) for f in features]  # (B, D): of view 1, or of both
-        answering = views if self.symmetric else views[1:]
+        key_views = views if self.symmetric else views[1:]
         with torch.no_grad():
-            k = [self.target_projector(f.pooled) for f in encode_views(self.target_encoder, answering)]
+            k = [self.target_projector(f.pooled) for f in encode_views(self.target_encoder, key_views)]
         with no_autocast(q[0]):
             k = [F.normalize(at_least_fp32(key), dim=1) for key in k]  # (B, D): of view 2, or of both
             queue, temperature = self.queue.keys, self.temperature

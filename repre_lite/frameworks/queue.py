@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 
 class Queue(nn.Module):
-    """The last `length` keys, (length, D) of unit length, oldest overwritten first; starts as random directions.
+    """The last `length` keys, (length, D) of unit length; the oldest are overwritten first. Starts as random directions.
 
-    Wraps at any batch size, without a copy to the host, and travels in checkpoints.
+    Wraps at any batch size, without a copy to the host, and is part of checkpoints.
     """
 
     def __init__(self, length: int, width: int) -> None:
@@ -22,7 +22,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Take in `keys` (M, D) of unit length in their order; of more than `length` only the last ones stay."""
+        """Append `keys` (M, D) of unit length in their order; of more than `length` only the last are kept."""
         length = len(self.keys)
         skipped = max(0, len(keys) - length)
         places = torch.arange(skipped, len(keys), device=keys.device) + self.next  # (min(M, length),)

@@ -1,7 +1,8 @@
-"""SimCLR (Chen et al., 2020): no target and no queue; every other picture of the batch is a negative.
+"""SimCLR (Chen et al., 2020): no target and no queue; every other image of the batch is a negative.
 
-Follows the published code: batch norm after every layer of the projector, the last one with scale and without shift.
-The published loss adds the means of the two views' anchors, twice the mean over all 2B that `nt_xent` returns.
+Follows the published code: the projector sees both views in one batch and has batch norm after every layer, the last one
+with scale and without shift. The published loss is the sum of the two views' means, twice the mean over all 2B anchors
+that `nt_xent` returns.
 """
 
 from __future__ import annotations
@@ -9,19 +10,43 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from ..data.view import View
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import nt_xent
 from ..runtime.distributed import gather_with_gradient, rank
-from .base import Contrast, Framework, at_least_fp32, no_autocast, over_chance
+from .base import Contrast, Framework, Published, Row, at_least_fp32, no_autocast, over_chance
+
+VIT = {
+    "batch_size": 4096, "epochs": 300, "warmup_epochs": 40, "base_lr": 2e-4, "weight_decay": 0.1,
+    "encoder_init": "moco_v3", "positions": "sincos", "freeze_patch_projection": True,
+    "method": {"layers": 2, "out": 128, "temperature": 0.1},
+}  # fmt: skip
+SOURCE = "Chen, Xie and He (2021), the baselines of its table on ViT; rate and decay not checked against the text"
 
 
 class SimCLR(Framework):
-    """`hidden`: width inside the projector (None: the encoder's); `layers`: 2, or SimCLR v2's 3."""
+    """`hidden`: width inside the projector (None: the encoder's); `layers`: 2, or SimCLR v2's 3; `norm`: batch norm in
+    the projector; False gives VISSL's ViT-B/16 head, linear maps with biases (with hidden=3072)."""
 
-    watch = "the loss stays at ln(2B - 1) where nothing is learned: raise the batch or lower the temperature"
+    row = Row("the batch, both views", "none", "none", "none", "nowhere", "2", "0 to infinity")
+    small = {"base_lr": 4e-3, "weight_decay": 0.1, "method": {"temperature": 0.2}}
+    published = {
+        "vit_small": Published(SOURCE, VIT | {"encoder": {"num_heads": 12}}, ours=("warmup_epochs", "method")),
+        "vit_base": Published(SOURCE, VIT, ours=("warmup_epochs", "method")),
+        "swin_tiny": Published("no published recipe found; ViT's", VIT, ours=tuple(VIT)),
+    }
+    watch = "a loss that stays at ln(2B - 1) means that nothing is learned: raise the batch or lower the temperature"
+
+    @classmethod
+    def views(cls, size: int, patch: int) -> tuple[View, ...]:
+        """Two views of one kind; below 96 pixels without blur and with colours at half strength, as for CIFAR."""
+        if size < 96:
+            return (View(size, (0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0, interpolation="bicubic"),) * 2
+        return (View(size, jitter=(0.8, 0.8, 0.8, 0.2), blur=0.5, interpolation="bicubic"),) * 2
 
     def __init__(
         self,
@@ -30,13 +55,16 @@ class SimCLR(Framework):
         out: int = 128,
         layers: int = 2,
         temperature: float = 0.1,
+        norm: bool = True,
     ) -> None:
         super().__init__(encoder)
         self.temperature = temperature
-        self.projector = mlp(encoder.width, hidden or encoder.width, out, layers, bias=False, last_norm="unbiased")
+        last_norm = "unbiased" if norm else "none"
+        self.projector = mlp(encoder.width, hidden or encoder.width, out, layers, not norm, norm, last_norm=last_norm)
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
-        z1, z2 = (self.projector(f.pooled) for f in features)  # (B, D) each
+        """NT-Xent between both views of the global batch."""
+        z1, z2 = self.projector(torch.cat([f.pooled for f in features])).chunk(2)  # (2B, C) -> (B, D) each
         with no_autocast(z1):
             z1, z2 = at_least_fp32(z1), at_least_fp32(z2)
             all1, all2 = (

@@ -9,17 +9,14 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ..data.views import standard_views
 from ..recipes import Recipe
 from ..repre import RePre
 from ..runtime import flops
 
 
-def blank_views(recipe: Recipe, model: RePre, batch: int) -> list[Tensor]:
+def blank_views(recipe: Recipe, batch: int) -> list[Tensor]:
     """Views as the recipe's framework wants them, (B, 3, size, size) each, all black."""
-    patch = model.framework.online.patch
-    sizes = [view.size for view in standard_views(recipe.framework, recipe.image_size, patch)]
-    return [torch.zeros(batch, 3, size, size) for size in sizes]
+    return [torch.zeros(batch, 3, view.size, view.size) for view in recipe.views]
 
 
 def step_flops(recipe: Recipe) -> int:
@@ -27,7 +24,7 @@ def step_flops(recipe: Recipe) -> int:
     batch = 2  # batch norm wants more than one
     with torch.device("meta"):
         model = RePre.from_recipe(recipe)
-        views = blank_views(recipe, model, batch)
+        views = blank_views(recipe, batch)
     return flops.count(lambda: model(views).total.backward()) // batch
 
 
@@ -78,7 +75,7 @@ def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
     model = RePre.from_recipe(recipe)
     found = []
     for batch in (2, 4):
-        views = blank_views(recipe, model, batch)
+        views = blank_views(recipe, batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=half), Remembered(model) as kept:
             model(views)
         found.append((kept.total, max(kept.blocks.values())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from ..data.scenes import scenes
 from ..data.sources import IMAGENET, SCENES_TRAIN, load_source
 from ..data.stream import StepCrops
 from ..data.tree import IN_MEMORY, STL_SIDE
-from ..data.views import Views, standard_views
-from ..recipes import Recipe, recipe
+from ..data.views import Views
+from ..recipes import Recipe, override, recipe
 from ..repre import RePre
 from ..runtime import flops
 from ..runtime.device import describe_device, pick_device, set_threads
@@ -241,7 +242,7 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
         return {}
     count = min(count, len(images))
     paths, batches = images.paths[:count], Batches(count, count, recipe.seed)
-    views = Views(standard_views(recipe.framework, recipe.image_size), recipe.seed)
+    views = Views(recipe.views, recipe.seed)
     rates = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, held in (("decode", paths), ("cached", build_cache(paths, Path(folder) / "cache", 0))):
@@ -253,11 +254,10 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
     return rates
 
 
-def plan(scale: str, gpus: str, measure: bool, **options: Any) -> int:
+def plan(gpus: str, measure: bool, assignments: Sequence[str], **options: Any) -> int:
     """`repre-lite plan`: print what a run takes on `gpus`; with `measure` also what this machine does."""
     set_threads()
-    flags = {name: value for name, value in options.items() if value is not None and value is not False}
-    made = build_plan(recipe(scale, **flags), *parse_gpus(gpus))
+    made = build_plan(override(recipe(**options), assignments), *parse_gpus(gpus))
     print(describe(made))
     if measure:
         rate, batch, device = measure_step(made.recipe)

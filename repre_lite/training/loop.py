@@ -16,7 +16,7 @@ from ..data.image_set import Source
 from ..data.loaders import Batches
 from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
-from ..data.views import Views, standard_views
+from ..data.views import Views
 from ..evaluation.collapse import effective_rank, embedding_std
 from ..recipes import Recipe
 from ..repre import Losses, RePre
@@ -80,8 +80,7 @@ class Training:
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
         self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
-        kinds = standard_views(recipe.framework, recipe.image_size, self.model.framework.online.patch)
-        self.views = Views(kinds, recipe.seed, compile=recipe.compile)
+        self.views = Views(recipe.views, recipe.seed, compile=recipe.compile)
         self.crops: StepCrops | None = None
         self.stream: Stream | None = None
         if isinstance(images, FileImages):

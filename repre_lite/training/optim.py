@@ -31,7 +31,7 @@ def parameter_groups(model: RePre, recipe: Recipe) -> list[dict[str, Any]]:
         decays = parameter.ndim > 1 or (model.framework.decay_vectors and name.startswith("framework."))
         groups.setdefault((decays, id(parameter) not in constant), []).append(parameter)
     made: list[dict[str, Any]] = [
-        {"params": parameters, "decays": decays, "scheduled": scheduled, "lr": peak_rate(recipe)}
+        {"params": parameters, "decays": decays, "scheduled": scheduled, "lr": recipe.peak_lr}
         for (decays, scheduled), parameters in groups.items()
     ]
     if log_variances:
@@ -43,17 +43,12 @@ def build_optimiser(model: RePre, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`, in its fused form where the device has one."""
     device = next(model.parameters()).device
     groups = parameter_groups(model, recipe)
-    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
-
-
-def peak_rate(recipe: Recipe) -> float:
-    """The learning rate follows the global batch: `recipe.lr` is for 256 pictures."""
-    return recipe.lr * recipe.batch_size / 256
+    return torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
 
 
 def rate_at(recipe: Recipe, step: int, total_steps: int, warmup_steps: int) -> float:
     """Linear warm-up from 0 over `warmup_steps`, then half a cosine down to `min_lr`; `step` counts from 0."""
-    peak = peak_rate(recipe)
+    peak = recipe.peak_lr
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)

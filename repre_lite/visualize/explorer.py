@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import ImageSet
-from ..data.views import Views, standard_views
+from ..data.views import Views
 from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run, load_run
@@ -40,7 +40,7 @@ class Explorer:
     def __init__(self, run: Run | str | Path, picture: Tensor | None = None) -> None:
         self.run = run if isinstance(run, Run) else load_run(run)
         self.picture = picture
-        self._views = Views(standard_views(self.run.recipe.framework, self.run.recipe.image_size), self.run.recipe.seed)
+        self._views = Views(self.run.recipe.views, self.run.recipe.seed)
         self._opened: dict[str, Any] = {}
         self.makers = self._makers()
 

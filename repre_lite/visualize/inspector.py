@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.views import ViewParameters, Views, standard_views
+from ..data.views import ViewParameters, Views
 from ..decoder import ReconstructionDecoder
 from ..encoder import TappedEncoder, is_hierarchical
 from ..runs import Run
@@ -82,7 +82,7 @@ class Inspector:
     @classmethod
     def of_run(cls, run: Run, image: Tensor, seed: int = 0) -> Inspector:
         """Two views of a uint8 `image` (3, H, W), made as in training, before the online encoder and its decoder."""
-        make, row = Views(standard_views(run.recipe.framework, run.recipe.image_size)[:2], seed), torch.zeros(1).long()
+        make, row = Views(run.recipe.views[:2], seed), torch.zeros(1).long()
         parameters = make.parameters(0, row, *image.shape[1:])
         views = [view[0] for view in make(image[None], 0, row)]
         return cls.compute(run.encoder, run.model.normalise, views, run.decoder, parameters)

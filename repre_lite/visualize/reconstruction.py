@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.views import Views, standard_views
+from ..data.views import Views
 from ..runs import Run
 from .kit.panel import panel, strip
 
@@ -27,9 +27,7 @@ class Reconstructions:
     @classmethod
     def compute(cls, run: Run, images: Tensor, seed: int = 0) -> Reconstructions:
         """Augment uint8 `images` (B, 3, H, W) as in training, run encoder and decoder once."""
-        view = Views(standard_views(run.recipe.framework, run.recipe.image_size)[:1], seed)(
-            images, 0, torch.arange(len(images))
-        )[0]
+        view = Views(run.recipe.views[:1], seed)(images, 0, torch.arange(len(images)))[0]
         picture = run.reconstruct(view)
         l1 = (picture - view).abs().mean((1, 2, 3))
         return cls(_show(view), _show(picture.clamp(0, 1)), l1.numpy())

@@ -18,7 +18,8 @@ from repre_lite.data.cache import CHUNK, build_cache, cached, fingerprint, scale
 from repre_lite.data.loaders import Batches
 from repre_lite.data.reading import list_images, read_image
 from repre_lite.data.stream import StepCrops
-from repre_lite.data.views import Views, standard_views
+from repre_lite.data.views import Views
+from repre_lite.frameworks import framework_class
 from repre_lite.runtime.errors import UserError
 
 
@@ -54,7 +55,7 @@ def test_small_pictures_stay_as_they_are(tmp_path):
 
 
 def test_crops_come_from_it(paths, tmp_path):
-    batches, views = Batches(len(paths), 8, seed=0), Views(standard_views("moco_v3", 112), 0)
+    batches, views = Batches(len(paths), 8, seed=0), Views(framework_class("moco_v3").views(112, 16), 0)
     large, small = (StepCrops(held, batches, views)[1] for held in (paths, build_cache(paths, tmp_path / "c", 0)))
     for one, other in zip(large, small, strict=True):  # the same places, from a slightly smaller picture
         assert one.shape == other.shape and (one.float() - other.float()).abs().mean() < 6

@@ -13,8 +13,9 @@ from repre_lite.data.files import FileImages
 from repre_lite.data.loaders import Batches
 from repre_lite.data.reading import list_images, read_image
 from repre_lite.data.stream import StepCrops, Stream
-from repre_lite.data.views import View, Views, standard_views
+from repre_lite.data.views import View, Views
 from repre_lite.data.workers import items
+from repre_lite.frameworks import framework_class
 from repre_lite.runtime.errors import UserError
 
 
@@ -30,7 +31,7 @@ def test_views_are_those_of_whole_pictures(framework, tmp_path):
     for i, picture in enumerate(pictures):
         picture.save(tmp_path / f"{i}.png")
     whole = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures]).permute(0, 3, 1, 2)
-    batches, views = Batches(6, 6, seed=0), Views(standard_views(framework, 112), seed=5)
+    batches, views = Batches(6, 6, seed=0), Views(framework_class(framework).views(112, 8), seed=5)
     indices, rows = batches.rows(2)
     crops = StepCrops(list_images(tmp_path), batches, views)[2]
     expected, made = views(whole[indices], 2, rows), views.finish(crops, 2, rows)
@@ -54,7 +55,7 @@ def test_without_colour_work_they_differ_by_rounding_alone(paths):
 
 
 def test_any_workers_any_beginning_any_process(paths):
-    batches, views = Batches(len(paths), 8, seed=3), Views(standard_views("dino", 112), seed=3)
+    batches, views = Batches(len(paths), 8, seed=3), Views(framework_class("dino").views(112, 8), seed=3)
     crops = StepCrops(paths, batches, views)
     alone = [crops[step] for step in range(7)]  # more than two epochs of three steps
     stream = Stream(crops, 2, 7, workers=2, pinned=False)

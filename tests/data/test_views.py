@@ -8,13 +8,15 @@ import torchvision.transforms as T
 import torchvision.transforms.v2.functional as TF
 
 from repre_lite.data.jitter import grey, jitter, turn_hue
-from repre_lite.data.views import View, Views, blur_matrix, both_sides, sample_boxes, standard_views
+from repre_lite.data.resample import blur_matrix, both_sides, sample_boxes
+from repre_lite.data.views import View, Views, apply, sample
+from repre_lite.frameworks import framework_class
 from repre_lite.runtime.randomness import uniform
 
 ROWS = torch.arange(64)
 
 
-def pictures(height, width, count=64):
+def images(height, width, count=64):
     # smooth colours, so that interpolation matters, plus noise
     noise = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
     return (noise * 255).to(torch.uint8)
@@ -26,9 +28,9 @@ def pictures(height, width, count=64):
 )
 def test_crop_resize_flip_as_torchvision(height, width, size, interpolation):
     view = View(size, jitter_p=0, grey=0, blur=0, interpolation=interpolation)
-    source = pictures(height, width, 24)
-    drawn = view.draw(0, 0, torch.arange(24), 0, height, width, torch.float32)
-    ours = view.apply(source, drawn)
+    source = images(height, width, 24)
+    drawn = sample(view, 0, 0, torch.arange(24), 0, height, width, torch.float32)
+    ours = apply(view, source, drawn)
     mode = getattr(TF.InterpolationMode, interpolation.upper())
     for i, box in enumerate(drawn.boxes.tolist()):
         expected = TF.resized_crop(source[i].float() / 255, *box, [size, size], interpolation=mode, antialias=True)
@@ -74,8 +76,10 @@ def test_blur_as_torchvision(size, radius):
 def test_solarise_and_greyscale_as_torchvision():
     plain = View(16, jitter_p=0, grey=0, blur=0, scale=(1, 1), flip=0)
     view = View(16, jitter_p=0, grey=1, blur=0, solarise=1, scale=(1, 1), flip=0)
-    source = pictures(16, 16, 4)
-    before, after = (v.apply(source, v.draw(0, 0, torch.arange(4), 0, 16, 16, torch.float32)) for v in (plain, view))
+    source = images(16, 16, 4)
+    before, after = (
+        apply(v, source, sample(v, 0, 0, torch.arange(4), 0, 16, 16, torch.float32)) for v in (plain, view)
+    )
     expected = TF.solarize(TF.rgb_to_grayscale(before, num_output_channels=3), 0.5)
     assert torch.allclose(after, expected, atol=1e-6)
 
@@ -117,7 +121,7 @@ def test_a_picture_no_crop_fits_gets_the_central_one():
 
 
 def test_all_jitter_orders_are_equally_likely_and_factors_in_range():
-    drawn = View(8).draw(0, 0, torch.arange(24_000), 0, 8, 8, torch.float32)
+    drawn = sample(View(8), 0, 0, torch.arange(24_000), 0, 8, 8, torch.float32)
     counts = (drawn.order * torch.tensor([64, 16, 4, 1])).sum(1).unique(return_counts=True)[1].double()
     assert len(counts) == 24 and ((counts - 1000) ** 2 / 1000).sum() < 41.6  # chi2(23) at 1 %
     jittered = (drawn.factors != 1).any(1)
@@ -156,8 +160,8 @@ def test_the_whole_pipeline_follows_torchvisions_law():
 
 @pytest.mark.parametrize("framework", ["simclr", "byol", "simsiam", "moco_v2", "moco_v3", "moby", "dino", "none"])
 def test_views_do_not_depend_on_the_company_they_are_made_in(framework):
-    source = pictures(32, 32, 40)
-    views = Views(standard_views(framework, 32), seed=3)
+    source = images(32, 32, 40)
+    views = Views(framework_class(framework).views(32, 8), seed=3)
     whole = views(source, 7, torch.arange(40), dtype=torch.float64)
     half = views(source[20:], 7, torch.arange(20, 40), dtype=torch.float64)
     again = views(source, 8, torch.arange(40), dtype=torch.float64)
@@ -173,8 +177,8 @@ def test_no_branch_depends_on_the_data():
     from torch.fx.experimental.proxy_tensor import make_fx
 
     views = Views((View(16, blur=0.5, solarise=0.5),), seed=0)
-    traced = make_fx(lambda p, r: views(p, 3, r)[0], tracing_mode="fake")(pictures(20, 20, 8), torch.arange(8))
-    other = (pictures(20, 20, 8).flip(0), torch.arange(8, 16))
+    traced = make_fx(lambda p, r: views(p, 3, r)[0], tracing_mode="fake")(images(20, 20, 8), torch.arange(8))
+    other = (images(20, 20, 8).flip(0), torch.arange(8, 16))
     assert torch.allclose(traced(*other), views(other[0], 3, other[1])[0], atol=1e-6)
 
 
@@ -182,5 +186,5 @@ def test_no_branch_depends_on_the_data():
     ("size", "patch", "local"), [(224, 16, 96), (224, 14, 112), (64, 16, 32), (32, 4, 16), (128, 16, 48)]
 )
 def test_local_crops_are_whole_patches(size, patch, local):
-    assert {view.size for view in standard_views("dino", size, patch)[2:]} == {local}
+    assert {view.size for view in framework_class("dino").views(size, patch)[2:]} == {local}
     assert local % patch == 0

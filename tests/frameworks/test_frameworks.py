@@ -9,10 +9,8 @@ import torch
 from torch import nn
 
 import repre_lite as rl
-from repre_lite.data.views import standard_views
-from repre_lite.frameworks import FRAMEWORKS, build_framework
+from repre_lite.frameworks import FRAMEWORKS, build_framework, framework_class, table
 from repre_lite.frameworks.base import cosine_to_one, target_of
-from repre_lite.frameworks.differences import DIFFERENCES, markdown
 from repre_lite.frameworks.queue import Queue
 from repre_lite.training.loop import Training
 from repre_lite.training.optim import build_optimiser, clip, parameter_groups, set_schedule
@@ -69,6 +67,8 @@ def heads(framework, views):
         pooled = [f.online(v, taps=False).pooled for v in views]
         if hasattr(f, "projector"):
             out["z"] = [f.projector(x) for x in pooled]
+        if isinstance(f, framework_class("simclr")):  # the published head normalises over both views
+            out["z"] = list(f.projector(torch.cat(pooled)).chunk(2))
         if hasattr(f, "predictor"):
             out["p"] = [f.predictor(z) for z in out["z"]]
         if hasattr(f, "target_projector"):
@@ -370,7 +370,7 @@ def test_simsiams_predictor_keeps_the_highest_rate():
     for rate in (1e-5, 0.0):
         set_schedule(optimiser, rate, recipe.weight_decay)
         rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
-        assert {rates[id(p)] for p in model.framework.predictor.parameters()} == {recipe.lr * recipe.batch_size / 256}
+        assert {rates[id(p)] for p in model.framework.predictor.parameters()} == {recipe.peak_lr}
         assert {rates[id(p)] for p in model.framework.projector.parameters() if p.requires_grad} == {rate}
         assert rates[id(model.weighting.log_variances)] == recipe.weighting_lr
 
@@ -379,7 +379,7 @@ def test_simsiams_predictor_keeps_the_highest_rate():
 def test_clipping_leaves_the_branch_out_and_says_what_it_did(name):
     recipe = rl.recipe("scenes", name, clip_norm=1e-2)
     model = rl.RePre.from_recipe(recipe)
-    views = [torch.rand(4, 3, view.size, view.size) for view in standard_views(name, 32)]
+    views = [torch.rand(4, 3, view.size, view.size) for view in framework_class(name).views(32, 8)]
     model(views)
     model.weighting.log_variances.data += 0.5  # where they start, their gradient is 0
     model(views).total.backward()
@@ -401,16 +401,16 @@ def test_clipping_leaves_the_branch_out_and_says_what_it_did(name):
 
 @pytest.mark.parametrize("name", SEVEN)
 def test_the_table_of_differences_tells_the_truth(name):
-    framework, row = build(name), DIFFERENCES[name]
+    framework, row = build(name), framework_class(name).row
     queues = sum(isinstance(module, Queue) for module in framework.modules())
     assert row.queue == (str(queues) if queues else "none")
     assert (row.predictor != "none") == hasattr(framework, "predictor")
     assert row.target.startswith("moving average") == hasattr(framework, "target_encoder")
     assert row.loss.startswith("-1") == (framework.loss_floor == -1)
-    views = standard_views(name, 224)
+    views = framework_class(name).views(224, 16)
     assert row.views.startswith("2") and (len(views) > 2) == ("local" in row.views)
     assert (views[0] != views[1]) == ("asymmetric" in row.views or name == "dino")
-    assert f"| `{name}` |" in markdown()
+    assert f"| `{name}` |" in table()
 
 
 @pytest.mark.parametrize("name", SEVEN)
@@ -467,4 +467,4 @@ def test_state_restores_queues_centre_and_schedule(name):
 
 def test_the_readme_prints_the_same_table():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert readme.split("markdown() -->\n")[1].split("\n<!-- /frameworks")[0] == markdown()
+    assert readme.split("table() -->\n")[1].split("\n<!-- /frameworks")[0] == table()

@@ -18,7 +18,7 @@ from repre_lite.frameworks import DINO
 from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
-from repre_lite.training.optim import decay_at, parameter_groups, peak_rate, rate_at
+from repre_lite.training.optim import decay_at, parameter_groups, rate_at
 from repre_lite.training.train import Stopped, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
@@ -159,4 +159,4 @@ def test_the_predictors_rate_does_not_hang_on_the_weightings():
     recipe = rl.recipe("scenes", "simsiam", weighting_lr=0.0)
     groups = parameter_groups(RePre.from_recipe(recipe), recipe)
     rates = sorted(group["lr"] for group in groups if not group["scheduled"])
-    assert rates[0] == 0 and set(rates[1:]) == {peak_rate(recipe)}
+    assert rates[0] == 0 and set(rates[1:]) == {recipe.peak_lr}

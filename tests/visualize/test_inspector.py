@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.data.views import Views, standard_views
+from repre_lite.data.views import Views
+from repre_lite.frameworks import framework_class
 from repre_lite.visualize.inspector import FINEST, Inspector, _cosines
 from repre_lite.visualize.kit.capture import capture
 from repre_lite.visualize.kit.correspondence import corresponding, patches_at
@@ -27,7 +28,7 @@ def inspector(run, image):
 @pytest.fixture(scope="module")
 def view(image):
     """The first view, made by hand as `of_run` makes it, and both views' parameters."""
-    make, row = Views(standard_views("moco_v3", 32), 2), torch.zeros(1, dtype=torch.int64)
+    make, row = Views(framework_class("moco_v3").views(32, 8), 2), torch.zeros(1, dtype=torch.int64)
     return make(image[None], 0, row)[0], make.parameters(0, row, 40, 40)
 
 

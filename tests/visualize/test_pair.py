@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.data.views import Views, standard_views
+from repre_lite.data.views import Views
+from repre_lite.frameworks import framework_class
 from repre_lite.visualize.kit.panel import png
 from repre_lite.visualize.pair import ViewPair
 
@@ -99,7 +100,7 @@ def test_views_that_share_nothing():
 
 @pytest.mark.parametrize("framework", ["moco_v3", "dino"])
 def test_real_views_are_those_of_training(framework):
-    views, pictures = Views(standard_views(framework, 32), seed=3), rl.scenes(range(4), size=48).images
+    views, pictures = Views(framework_class(framework).views(32, 8), seed=3), rl.scenes(range(4), size=48).images
     made = views(pictures, 5, torch.arange(10, 14))
     pair = ViewPair.compute(views, pictures[2], grid=4, step=5, row=12)
     for own, expected in zip(pair.views, made, strict=False):
@@ -111,4 +112,4 @@ def test_real_views_are_those_of_training(framework):
 
 def test_one_view_is_no_pair():
     with pytest.raises(rl.UserError, match="framework with two"):
-        ViewPair.compute(Views(standard_views("none", 32), 0), rl.scenes([0]).images[0], grid=4)
+        ViewPair.compute(Views(framework_class("none").views(32, 8), 0), rl.scenes([0]).images[0], grid=4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repre_lite.data.views import View, ViewParameters
+from repre_lite.data.views import View, ViewParameters, apply, sample
 from repre_lite.visualize.kit.correspondence import corresponding, patches_at
 
 WHOLE = (0, 0, 8, 8)
@@ -42,9 +42,9 @@ def test_corresponding_places_of_real_views_look_the_same(flips):
     view = View(32, jitter_p=0, grey=0, blur=0)
     shown = []
     for box, flip in zip(boxes, flips, strict=True):
-        drawn = view.draw(0, 0, torch.zeros(1, dtype=torch.int64), 0, 64, 64, torch.float32)
+        drawn = sample(view, 0, 0, torch.zeros(1, dtype=torch.int64), 0, 64, 64, torch.float32)
         drawn = ViewParameters(torch.tensor([box]), torch.tensor([flip]), *drawn[2:])
-        shown.append(view.apply(picture, drawn)[0, :2])
+        shown.append(apply(view, picture, drawn)[0, :2])
     rectangles = corresponding((8, 8), boxes[0], flips[0], boxes[1], flips[1])
     middle = ((rectangles[..., :2] + rectangles[..., 2:] / 2) * 32).astype(int)
     inside = patches_at(rectangles, (8, 8))[..., 0] >= 0
