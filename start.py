@@ -98,6 +98,7 @@ def run_tests(options):
 
 
 def main(arguments):
+    """Install if needed and run the verb; returns the exit status: 0, 2 for wrong usage, 1 if installing failed."""
     if sys.version_info < (3, 11):
         sys.stderr.write(
             "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer one\n"

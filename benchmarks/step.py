@@ -33,6 +33,7 @@ from repre_lite.frameworks.moco_v3 import MoCoV3
 from repre_lite.recipes import Recipe
 from repre_lite.runtime.device import pick_device
 from repre_lite.training.loop import Training, steps
+import itertools
 
 CLAIM, OPERATIONS = 1.03, 750
 FOREVER = 10**6  # steps of the schedules, so that rate and momentum hardly move
@@ -48,7 +49,7 @@ class WithoutViews(Training):
 def mlp(*widths: int) -> nn.Sequential:
     """Linear maps without bias, batch norm after each, the last one's without scale and shift, ReLU between."""
     parts: list[nn.Module] = []
-    for number, (width, out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (width, out) in enumerate(itertools.pairwise(widths)):
         last = number == len(widths) - 2
         parts += [nn.Linear(width, out, bias=False), nn.BatchNorm1d(out, affine=not last)]
         parts += [] if last else [nn.ReLU(inplace=True)]

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import datasets, utils
 from torchvision.transforms import v2 as transforms
+import itertools
 
 SIZE, PATCH, TAPS = 32, 4, 4  # of an image and of a patch, in pixels; K
 
@@ -64,7 +65,7 @@ def info_nce(q, k, temperature):  # (B, D) each
 def mlp(*widths):
     """Projector and predictor of MoCo v3: linear maps without bias, a batch norm after each, ReLU between them."""
     layers = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*layers[:-2], nn.BatchNorm1d(widths[-1], affine=False))
 

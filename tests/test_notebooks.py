@@ -3,6 +3,7 @@
 import ast
 import copy
 import importlib
+import itertools
 import re
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def outline(found):
     complaints = []
     if levels.count(1) != 1 or levels[0] != 1:
         complaints.append(f"needs one H1, and first: {levels}")
-    if any(after > before + 1 for before, after in zip(levels, levels[1:], strict=False)):
+    if any(after > before + 1 for before, after in itertools.pairwise(levels)):
         complaints.append(f"a heading skips a level: {levels}")
     return complaints
 

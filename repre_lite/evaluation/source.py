@@ -9,7 +9,8 @@ from pathlib import Path
 import timm
 from torch import Tensor
 
-from ..data.sources import Source, load_source
+from ..data.image_set import Source
+from ..data.sources import load_source
 from ..encoder import TappedEncoder
 from ..recipes import Recipe, from_dict
 from ..repre import RePre

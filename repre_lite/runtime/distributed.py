@@ -100,7 +100,7 @@ class BatchNorm1d(nn.BatchNorm1d):
     Input (B, C). `nn.SyncBatchNorm` does the same on GPUs only, and a lesson's two CPU processes need it as well.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name of nn.BatchNorm1d)
+    def forward(self, input: Tensor) -> Tensor:
         if world_size() == 1 or not self.training:
             return super().forward(input)
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input

@@ -35,7 +35,7 @@ from .loop import Step, Training, steps
 KNN_TRAIN, KNN_VAL = 2_000, 1_000  # the online k-NN looks at so many pictures
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 (not an error)
     """SIGINT or SIGTERM came; the run is saved and the same command goes on. `signum` is which."""
 
     def __init__(self, message: str, signum: int) -> None:

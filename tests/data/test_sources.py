@@ -176,7 +176,7 @@ def test_imagenet100_is_picked_out_of_imagenet(tmp_path, capsys):
 
     hundred = sorted((resources.files("repre_lite.data") / "imagenet100.txt").read_text().split())
     assert len(hundred) == len(set(hundred)) == 100
-    counts = {part: {name: 1 for name in [*hundred, "n00000001", "n99999999"]} for part in ("train", "val")}
+    counts = {part: dict.fromkeys([*hundred, "n00000001", "n99999999"], 1) for part in ("train", "val")}
     source = load_source("imagenet100", str(labelled(tmp_path / "whole", counts)), 16)
     assert source.train.classes == tuple(hundred) == source.val.classes and len(source.train) == len(source.val) == 100
     assert len(load_source("imagenet1k", str(tmp_path / "whole"), 16).train.classes) == 102

@@ -2,6 +2,7 @@
 
 import functools
 import html
+import itertools
 import json
 import re
 import shutil
@@ -154,7 +155,7 @@ def test_everything_has_a_name(text):
     targets = [tag["href"][1:] for tag in made.all("a")]
     assert set(targets) <= set(ids)
     levels = [int(tag[1]) for tag, _ in made.tags if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in itertools.pairwise(levels))
     assert [len(made.all(tag)) for tag in ("main", "nav", "header", "footer")] == [1, 1, 1, 1]
     assert all(tag.get("scope") in ("col", "row") for tag in made.all("th")) and text.count("<caption>") == text.count(
         "<table>"

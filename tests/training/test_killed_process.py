@@ -16,7 +16,7 @@ from repre_lite.runtime.files import load_checkpoint
 from repre_lite.training.train import train
 
 sys.path.insert(0, str(Path(__file__).parent))
-from killed_process import RECIPE  # noqa: E402
+from killed_process import RECIPE
 
 
 @pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32", reason="needs gloo and signals")
