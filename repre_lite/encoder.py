@@ -12,7 +12,7 @@ from .runtime.errors import UserError
 
 # Name -> (timm name, arguments of ours). Sizes that depend on the picture's are filled in by `architecture`.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "vit_micro": ("vit_tiny_patch16_224", {"embed_dim": 128, "depth": 8, "num_heads": 4}),
+    "vit_micro": ("vit_tiny_patch16_224", {"embed_dim": 96, "depth": 8, "num_heads": 3}),
     "vit_tiny": ("vit_tiny_patch16_224", {}),
     "vit_small": ("vit_small_patch16_224", {}),
     "vit_base": ("vit_base_patch16_224", {}),
@@ -96,8 +96,8 @@ class TappedEncoder(nn.Module):
 def architecture(name: str, image_size: int, patch_size: int | None = None) -> tuple[str, dict[str, Any]]:
     """The timm name and arguments of `name` (one of ARCHITECTURES or any timm ViT or Swin) at this picture size.
 
-    Ours take patches that suit the picture: a ViT has 4 pixels up to 48, 8 up to 128, else 16 (`vit_micro` twice that
-    up to 128); a Swin has patch 2 and windows of 4 up to 64 pixels, else 4 and 7. Raises UserError for an unknown name.
+    Ours take patches that suit the picture: a ViT has 4 pixels up to 48, 8 up to 128, else 16; a Swin has patch 2 and
+    windows of 4 up to 64 pixels, else 4 and 7. Raises UserError for an unknown name.
     """
     if name in ARCHITECTURES:
         timm_name, arguments = ARCHITECTURES[name]
@@ -106,8 +106,6 @@ def architecture(name: str, image_size: int, patch_size: int | None = None) -> t
             arguments |= {"patch_size": 2, "window_size": 4} if image_size <= 64 else {}
         else:
             arguments["patch_size"] = 4 if image_size <= 48 else 8 if image_size <= 128 else 16
-            if name == "vit_micro":
-                arguments["patch_size"] = min(2 * arguments["patch_size"], 16)
     elif name in timm.list_models() and name.startswith(("vit_", "deit", "swin")):
         timm_name, arguments = name, {"img_size": image_size}
     else:

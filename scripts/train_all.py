@@ -119,7 +119,7 @@ def main() -> None:
                 steps=options.steps,
                 batch_size=BATCH.get(arch),
                 precision=PRECISION.get(arch),
-                lr=options.lr,
+                base_lr=options.lr,
             )
             table["cells"][key] = cell(recipe, source)
             write_json(options.out, table)

@@ -98,10 +98,10 @@ def test_fixed_positions_and_frozen_projection():
     fix_sincos_positions(encoder)
     freeze_patch_projection(encoder)
     table = encoder.backbone.pos_embed[0]  # (1 + N, C)
-    assert torch.equal(table[0], torch.zeros(128)) and not encoder.backbone.pos_embed.requires_grad
-    assert torch.allclose(table[1, 32:64], torch.ones(32))  # cos 0 at the first patch
+    assert torch.equal(table[0], torch.zeros(96)) and not encoder.backbone.pos_embed.requires_grad
+    assert torch.allclose(table[1, 24:48], torch.ones(24))  # cos 0 at the first patch
     assert table[2, 0].item() == pytest.approx(0.841471, abs=1e-5)  # sin 1: one column to the right
-    assert table[5, 64].item() == pytest.approx(0.841471, abs=1e-5)  # and one row down, the grid being 4 wide
+    assert table[9, 48].item() == pytest.approx(0.841471, abs=1e-5)  # and one row down, the grid being 8 wide
     assert not encoder.backbone.patch_embed.proj.weight.requires_grad
 
 

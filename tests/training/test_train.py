@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path, mon
 
 
 def test_schedules():
-    recipe = dataclasses.replace(RECIPE, lr=1.0, batch_size=256, min_lr=0.1)
+    recipe = dataclasses.replace(RECIPE, base_lr=1.0, batch_size=256, min_lr=0.1)
     rates = [rate_at(recipe, step, 110, 10) for step in range(110)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and rates[10] == pytest.approx(1.0)
     assert rates[60] == pytest.approx(0.55) and rates[-1] == pytest.approx(0.1, abs=1e-3)
