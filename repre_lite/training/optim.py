@@ -72,20 +72,30 @@ def set_schedule(optimiser: torch.optim.Optimizer, rate: float, decay: float) ->
 
 
 def clip(model: RePre, recipe: Recipe) -> dict[str, Tensor]:
-    """Clip the framework's gradients, and say what that did; nothing where the recipe does not clip.
+    """Clip the framework's gradients as if the contrastive loss had weight one; does nothing if the recipe does not clip.
 
-    Decoder and log-variances stay out, or they would take a share of the framework's budget. All tensors together
-    (MoBY) or each by itself (DINO). `gradient_norm` is the norm before; `gradient_scale`, in (0, 1], what is left of it:
-    the contrastive and the reconstruction gradient reach the encoder as a sum, so both are scaled by it.
+    The branch's weight of the contrastive loss (Eq. 4) scales its gradient and a published threshold is absolute, so
+    norms are divided by that weight before they are compared with `clip_norm`: with and without the branch, the same
+    contrastive gradient is clipped alike. Decoder and log-variances are neither clipped nor part of the norm. All
+    parameters share one norm (MoBY), or each has its own (DINO, `clip_each`).
+
+    Returns `gradient_norm`, the norm of all together before clipping, at weight one, and `gradient_scale` in (0, 1],
+    the share of it that is kept. Nothing is read from the device.
     """
     if recipe.clip_norm is None:
         return {}
     parameters = [p for p in model.framework.parameters() if p.grad is not None]
-    before = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    weight = model.weights[0]
+    weight = torch.ones(()) if weight is None else weight.where(weight > 0, 1)  # 1 if contrast has no part in the loss
+    before = _norm(parameters) / weight
     if not recipe.clip_each:
         nn.utils.clip_grads_with_norm_(parameters, recipe.clip_norm, before)
         return {"gradient_norm": before, "gradient_scale": (recipe.clip_norm / before).clamp(max=1)}
     for parameter in parameters:
-        nn.utils.clip_grad_norm_(parameter, recipe.clip_norm)
-    after = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    return {"gradient_norm": before, "gradient_scale": (after / before).clamp(max=1)}
+        nn.utils.clip_grads_with_norm_(parameter, recipe.clip_norm, _norm([parameter]) / weight)
+    return {"gradient_norm": before, "gradient_scale": (_norm(parameters) / weight / before).clamp(max=1)}
+
+
+def _norm(parameters: list[nn.Parameter]) -> Tensor:
+    """The norm of the gradients of all `parameters` together."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -13,7 +13,7 @@ from repre_lite.frameworks import FRAMEWORKS, build_framework, framework_class, 
 from repre_lite.frameworks.base import cosine_to_one, target_of
 from repre_lite.frameworks.queue import Queue
 from repre_lite.training.loop import Training
-from repre_lite.training.optim import build_optimiser, clip, parameter_groups, set_schedule
+from repre_lite.training.optim import build_optimiser, parameter_groups, set_schedule
 
 SEVEN = [name for name in FRAMEWORKS if name != "none"]
 OPTIONS = {
@@ -373,30 +373,6 @@ def test_simsiams_predictor_keeps_the_highest_rate():
         assert {rates[id(p)] for p in model.framework.predictor.parameters()} == {recipe.peak_lr}
         assert {rates[id(p)] for p in model.framework.projector.parameters() if p.requires_grad} == {rate}
         assert rates[id(model.weighting.log_variances)] == recipe.weighting_lr
-
-
-@pytest.mark.parametrize("name", ["moby", "dino"])
-def test_clipping_leaves_the_branch_out_and_says_what_it_did(name):
-    recipe = rl.recipe("scenes", name, clip_norm=1e-2)
-    model = rl.RePre.from_recipe(recipe)
-    views = [torch.rand(4, 3, view.size, view.size) for view in framework_class(name).views(32, 8)]
-    model(views)
-    model.weighting.log_variances.data += 0.5  # where they start, their gradient is 0
-    model(views).total.backward()
-    before = {key: p.grad.double() for key, p in model.named_parameters() if p.grad is not None}
-    said = clip(model, recipe)
-    norms = {key: float(g.norm()) for key, g in before.items() if key.startswith("framework.")}
-    together = math.hypot(*norms.values())
-    left = 0.0
-    for key, parameter in model.named_parameters():
-        if key in norms:
-            kept = min(1.0, 1e-2 / (norms[key] if name == "dino" else together))
-            left = math.hypot(left, kept * norms[key])
-            assert torch.allclose(parameter.grad.double(), kept * before[key], rtol=1e-3, atol=1e-9), key
-        elif key in before:
-            assert torch.equal(parameter.grad.double(), before[key]) and before[key].abs().sum() > 0, key
-    assert said["gradient_norm"].item() == pytest.approx(together, rel=1e-4) and together > 1e-2
-    assert said["gradient_scale"].item() == pytest.approx(left / together, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", SEVEN)

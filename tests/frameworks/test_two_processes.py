@@ -14,7 +14,8 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 def results(command, out):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "REPRE_LITE_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    places = os.pathsep.join(map(str, SCRIPT.parents[1:3]))  # tests/ and the checkout
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "REPRE_LITE_THREADS": "1", "PYTHONPATH": places}
     done = subprocess.run([*command, str(SCRIPT), str(out)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
