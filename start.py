@@ -1,7 +1,7 @@
 """The only set-up there is: `python start.py demo|test|lab` (Linux, macOS, Windows).
 
-Makes .venv beside this file, installs once, then runs the verb. Standard library only, and written so that an old
-Python can read it far enough to be told that it is too old.
+Makes .venv beside this file, installs once, then runs the verb. Standard library only, in syntax that an old Python
+can parse, so that it can say that it is too old.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ USAGE = "usage: python start.py demo|test|lab|setup [options of the verb]"
 
 
 def wanted(extras):
-    """What the stamp must say for nothing to be installed: the dependencies asked for and those already there."""
+    """The stamp of an installation with `extras`; it changes with the lists of dependencies."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "constraints-v100.txt"):
         with open(os.path.join(HERE, name), "rb") as stream:
@@ -28,7 +28,7 @@ def wanted(extras):
 
 
 def installed(extras):
-    """True if the stamp covers these extras: test's include the notebooks'."""
+    """True if .venv holds these extras; those of the tests include those of the notebooks."""
     try:
         with open(STAMP) as stream:
             stamp = stream.read().strip()
@@ -37,40 +37,49 @@ def installed(extras):
     return stamp in (wanted(extras), wanted(EXTRAS["test"])) and os.path.exists(PYTHON)
 
 
-def has_volta():
-    """True if a GPU of the Volta generation is here, for which only an older torch has kernels."""
+def nvidia_gpus():
+    """The compute capabilities of the NVIDIA GPUs of this machine, such as ["7.0"]; empty if there is none."""
     try:
         command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-        return "7.0" in subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().split()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().split()
     except (OSError, subprocess.CalledProcessError):
-        return False
+        return []
 
 
 def install(extras):
-    """Make .venv and install the package with `extras`; the stamp is written last, so that a break is made good."""
+    """Make .venv and install the package with `extras`. The stamp is written last: it stands for a whole installation."""
     if os.path.exists(STAMP):
         os.remove(STAMP)
-    target = HERE + "[" + extras + "]"
-    constraints = []
-    if has_volta():
-        print("a Volta GPU is here: installing the torch of constraints-v100.txt")
-        constraints = ["-c", os.path.join(HERE, "constraints-v100.txt")]
-    print("installing into .venv (once, a few GB) ...", flush=True)
+    arguments = ["-e", HERE + "[" + extras + "]"]
+    gpus = nvidia_gpus()
+    if "7.0" in gpus:
+        print("found a Volta GPU: installing the versions of constraints-v100.txt")
+        arguments += ["-c", os.path.join(HERE, "constraints-v100.txt")]
+    print("installing into .venv; this happens once and takes minutes ...", flush=True)
     uv = shutil.which("uv")
-    environment = dict(os.environ, UV_COMPILE_BYTECODE="1")
     if uv:
-        if not os.path.exists(PYTHON):
-            subprocess.check_call(
-                [uv, "venv", "-q", "--allow-existing", "--python", sys.executable, VENV], env=environment
-            )
-        subprocess.check_call(
-            [uv, "pip", "install", "-q", "--python", PYTHON, "-e", target] + constraints, env=environment
-        )
+        install_with_uv(uv, arguments, bool(gpus))
     else:
         subprocess.check_call([sys.executable, "-m", "venv", VENV])
-        subprocess.check_call([PYTHON, "-m", "pip", "install", "-q", "-e", target] + constraints)
+        subprocess.check_call([PYTHON, "-m", "pip", "install", "-q"] + arguments)
     with open(STAMP, "w") as stream:
         stream.write(wanted(extras))
+
+
+def install_with_uv(uv, arguments, has_gpu):
+    """Install with uv: on Linux without a GPU the CPU build of torch, which is far smaller, if its index answers.
+
+    UV_TORCH_BACKEND, if set, decides which build it is.
+    """
+    environment = dict(os.environ, UV_COMPILE_BYTECODE="1")
+    if not os.path.exists(PYTHON):
+        subprocess.check_call([uv, "venv", "-q", "--allow-existing", "--python", sys.executable, VENV], env=environment)
+    command = [uv, "pip", "install", "-q", "--python", PYTHON] + arguments
+    if sys.platform.startswith("linux") and not has_gpu and "UV_TORCH_BACKEND" not in os.environ:
+        if not subprocess.call(command, env=dict(environment, UV_TORCH_BACKEND="cpu"), stderr=subprocess.DEVNULL):
+            return
+        print("the CPU build of torch is not available: installing the default build, which is larger", flush=True)
+    subprocess.check_call(command, env=environment)
 
 
 def run_tests(options):
@@ -119,7 +128,7 @@ def main(arguments):
             return run_tests(options)
         return subprocess.call([PYTHON, "-m", "repre_lite", verb] + options, cwd=HERE)
     except subprocess.CalledProcessError as error:
-        print("start.py: installing failed (see above); run the same command again to go on: %s" % error)
+        print("start.py: installing failed (see above); run the same command again to retry: %s" % error)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -65,8 +65,13 @@ def start(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     module.ran = []
 
-    def run(command, **_):
+    module.backends = []  # of uv's installations
+    monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
+
+    def run(command, env=None, **_):
         module.ran.append(command)
+        if command[:3] == ["uv", "pip", "install"]:
+            module.backends.append(env.get("UV_TORCH_BACKEND"))
         (tmp_path / ".venv").mkdir(exist_ok=True)
         (tmp_path / ".venv" / "python").touch()
         return 0
@@ -128,12 +133,54 @@ def test_install_takes_uv_or_pip_and_the_older_torch_for_volta(start, monkeypatc
     assert ("-c" in install) == volta
 
 
-def test_a_machine_without_nvidia_has_no_volta(start, monkeypatch):
-    def missing(*_, **__):
-        raise FileNotFoundError
+def no_nvidia_smi(*_, **__):
+    raise FileNotFoundError
 
-    monkeypatch.setattr(start.subprocess, "check_output", missing)
-    assert start.has_volta() is False
+
+def test_a_machine_without_nvidia_has_no_gpus(start, monkeypatch):
+    assert start.nvidia_gpus() == ["8.0"]
+    monkeypatch.setattr(start.subprocess, "check_output", no_nvidia_smi)
+    assert start.nvidia_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "gpu", "asked", "backends"),
+    [
+        ("linux", False, None, ["cpu"]),
+        ("linux", True, None, [None]),
+        ("linux", False, "cu128", ["cu128"]),
+        ("darwin", False, None, [None]),
+        ("win32", False, None, [None]),
+    ],
+)
+def test_uv_installs_the_cpu_build_on_linux_without_a_gpu(start, monkeypatch, platform, gpu, asked, backends):
+    monkeypatch.setattr(start.shutil, "which", lambda name: name)
+    monkeypatch.setattr(start.sys, "platform", platform)
+    if not gpu:
+        monkeypatch.setattr(start.subprocess, "check_output", no_nvidia_smi)
+    if asked:
+        monkeypatch.setenv("UV_TORCH_BACKEND", asked)
+    start.install("notebooks")
+    assert start.backends == backends
+    assert start.installed("notebooks")
+
+
+def test_without_the_cpu_build_the_default_one_is_installed(start, monkeypatch, capsys):
+    monkeypatch.setattr(start.shutil, "which", lambda name: name)
+    monkeypatch.setattr(start.sys, "platform", "linux")
+    monkeypatch.setattr(start.subprocess, "check_output", no_nvidia_smi)
+    run = start.subprocess.call
+
+    def unreachable(command, **options):
+        run(command, **options)
+        return 1
+
+    monkeypatch.setattr(start.subprocess, "call", unreachable)
+    start.install("notebooks")
+    assert start.backends == ["cpu", None]
+    assert start.ran[-1] == start.ran[-2]
+    assert start.installed("notebooks")
+    assert "installing the default build" in capsys.readouterr().out
 
 
 def test_a_verb_installs_the_first_time_only_and_passes_its_options_on(start):

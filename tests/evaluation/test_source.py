@@ -162,7 +162,7 @@ def test_foreign_files_and_folders_are_refused_in_one_line(places, tmp_path, cap
 
 
 def test_the_metadata_tells_nothing_of_the_machine():
-    recipe = rl.recipe("folder", "simclr", size="small", encoder=TINY, data="/home/somebody/images", device="cpu")
+    recipe = rl.recipe("folder", "simclr", size="small", encoder=TINY, data="/disk/of/somebody/images", device="cpu")
     encoder = RePre.from_recipe(recipe).framework.evaluated
     assert "somebody" not in json.dumps(describe_encoder(encoder, recipe, (0.5,) * 3, (0.5,) * 3))
     assert all(tensor.dtype is torch.float32 for tensor in plain_tensors(encoder.backbone.double()).values())
