@@ -6,61 +6,64 @@ import shutil
 import time
 from pathlib import Path
 
+from torch import Tensor
+
 from ..data.sources import load_source
 from ..evaluation.score import score_encoder
 from ..recipes import recipe
 from ..repre import RePre
-from ..runs import RECIPE, merge_summary
+from ..runs import RECIPE, Run, merge_summary
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..training.train import Stopped, train
 
-CPU_STEPS, GPU_STEPS, PICTURES = 500, 2000, 8_000
+CPU_STEPS, GPU_STEPS, IMAGES = 500, 2000, 8_000
 
 
 def demo(out: str, steps: int | None, device: str) -> int:
-    """Train RePre with MoCo v3 on the scenes, evaluate beside two controls, draw, say what to try next."""
+    """Train RePre with MoCo v3 on the scenes, evaluate it beside its controls, plot, and suggest what to try next."""
     folder, began = Path(out), time.perf_counter()
     if folder.exists() and any(folder.iterdir()) and not (folder / RECIPE).exists():
-        raise UserError(f"--out {out}: holds other files and no run; choose an empty or new folder")
+        raise UserError(f"out={out}: the folder holds files but no run; choose an empty or new folder")
     place = pick_device(device)
     steps = steps or (CPU_STEPS if place.type == "cpu" else GPU_STEPS)
-    wanted = recipe("scenes", "moco_v3", steps=steps, train_images=PICTURES, device=device)
+    wanted = recipe("scenes", "moco_v3", steps=steps, train_images=IMAGES, device=device)
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"RePre with MoCo v3: {wanted.arch}, {PICTURES} scenes, {steps} steps of {wanted.batch_size} on {place.type}")
+    print(f"RePre with MoCo v3: {wanted.arch}, {IMAGES} scenes, {steps} steps of {wanted.batch_size} on {place.type}")
     try:
         run = train(wanted, folder)
     except Stopped as stop:
         print(stop)
         return 128 + stop.signum
-    source = load_source("scenes", None, wanted.image_size, PICTURES)
+    source = load_source("scenes", None, image_size=wanted.image_size, train_images=IMAGES)
     untrained = RePre.from_recipe(wanted, run.mean, run.std).framework.evaluated
     results = score_encoder(run.evaluated, untrained, source, ["knn"], place, run.mean, run.std)
     merge_summary(folder, results)
     run.model.cpu()
 
     chance = 1 / len(source.train.classes)
-    print("\nk-NN top-1 on 2,000 scenes not seen in training")
+    print("\nk-NN top-1 on 2,000 validation scenes")
     for name, key in (
-        ("this encoder", "knn_top1"),
+        ("trained", "knn_top1"),
         ("untrained", "knn_top1_untrained"),
         ("raw pixels", "knn_top1_pixels"),
     ):
         print(f"  {name:14s}{100 * results[key]:5.1f} %")
     print(f"  {'chance':14s}{100 * chance:5.1f} %")
-    figure = _draw(run, source.val.images[:10], folder) if source.val is not None else None
+    figure = _plot(run, source.val.images[:10], folder) if source.val is not None else None
     print(
         f"reconstruction error (L1) {run.summary['reconstruction_l1']:.3f}, {time.perf_counter() - began:.0f} s in all\n"
     )
     print(f"run folder   {folder} (metrics.jsonl, encoder.safetensors, summary.json, ...)")
-    print(f"picture      {figure}" if figure else "picture      needs matplotlib: pip install repre-lite[notebooks]")
+    print(f"figure       {figure}" if figure else "figure       needs matplotlib: pip install repre-lite[notebooks]")
     print("next         repre-lite evaluate " + str(folder))
-    print("             repre-lite pretrain --scale folder --size small --data YOUR_PICTURES --out runs/mine")
+    print("             repre-lite pretrain --scale folder --size small --data YOUR_IMAGES --out runs/mine")
     print("             python start.py lab")
     return 0
 
 
-def _draw(run, images, folder: Path) -> Path | None:
+def _plot(run: Run, images: Tensor, folder: Path) -> Path | None:
+    """The figure of the run's reconstructions as a file; None without matplotlib."""
     try:
         from ..visualize.reconstruction import Reconstructions
 

@@ -17,7 +17,7 @@ CONTRAST, SATURATION, HUE = 1, 2, 3  # 0 is brightness
 
 def grey(x: Tensor) -> Tensor:
     """(B, 3, H, W) -> luminance (B, 1, H, W)."""
-    r, g, b = x.split(1, dim=1)
+    r, g, b = x[:, 0:1], x[:, 1:2], x[:, 2:3]  # (B, 1, H, W) each
     return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
 
 

@@ -93,4 +93,4 @@ def blur_matrix(sigmas: Tensor, size: int, widest: float) -> Tensor:
     last = size - 1
     source = last - (last - (place[:, None] + offsets[:, None, None]).abs()).abs()  # (2r+1, size, 1), reflected
     taken = (source == place).to(sigmas.dtype)  # (2r+1, size, size)
-    return (kernel @ taken.flatten(1)).unflatten(1, (size, size))
+    return (kernel @ taken.flatten(1)).view(-1, size, size)

@@ -181,7 +181,7 @@ def over_chance(loss: Tensor, chance: float) -> dict[str, Tensor]:
     return {"loss_over_chance": loss.detach() / chance}
 
 
-def no_autocast(x: Tensor) -> AbstractContextManager:
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """A context without autocast on the device of `x`, for losses. The meta device has no autocast to switch off."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
