@@ -1,0 +1,172 @@
+"""What the scripts that train many small runs share: held-out images, one run and its figures, a table that is resumed.
+
+A cell is one run. A table is a JSON file with a head (where its numbers come from, what was measured) and `cells`; it is
+written after every cell, and cells that are in it are not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repre_lite.data.image_set import ImageSet, Source
+from repre_lite.data.sources import load_source
+from repre_lite.encoder import TappedEncoder
+from repre_lite.evaluation import at_size, extract, knn_top1
+from repre_lite.evaluation.collapse import advice
+from repre_lite.recipes import Recipe
+from repre_lite.runtime.errors import UserError
+from repre_lite.runtime.files import write_json
+from repre_lite.runtime.provenance import provenance
+from repre_lite.training.loop import Training, steps
+
+SIZE = 32  # pixels
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images: `train` of a scale to train on. `held` others of its training images are validated on; if None,
+    the validation images are."""
+
+    scale: str
+    data: str | None
+    train: int
+    held: int | None = None
+
+
+def images(scale: str, folder: str | None, train: int, held: int | None = None) -> Images:
+    """The images of a scale; CIFAR's lie in `folder`/cifar10, or are found or downloaded if `folder` is None."""
+    return Images(scale, str(Path(folder) / scale) if folder and scale != "scenes" else None, train, held)
+
+
+@cache
+def load(which: Images) -> Source:
+    """Read images, once in each process. What is held out is drawn at random, and always the same."""
+    if which.held is None:
+        return load_source(which.scale, which.data, SIZE, which.train)
+    whole = load_source(which.scale, which.data, SIZE, which.train + which.held)
+    everything, labels = whole.train.images, whole.train.labels
+    assert isinstance(everything, torch.Tensor) and labels is not None
+    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
+    parts = [
+        ImageSet(everything[rows], labels[rows], whole.train.classes) for rows in (order[: which.train], order[which.train :])
+    ]
+    return replace(whole, train=parts[0], val=parts[1], labelled=parts[0])
+
+
+def knn(encoder: TappedEncoder, source: Source, bank: int, judged: int) -> float:
+    """k-NN top-1 of up to `judged` validation images by up to `bank` training images."""
+    assert source.labelled is not None and source.val is not None
+    train, val = source.labelled.subset(bank), source.val.subset(judged)
+    assert train.labels is not None and val.labels is not None
+    x, x_val = (extract(encoder, part.images, source.mean, source.std) for part in (train, val))
+    return round(knn_top1(x, train.labels, x_val, val.labels), 4)
+
+
+@torch.no_grad()
+def reconstruction_error(training: Training, count: int = 500) -> float | None:
+    """L1 between whole validation images, not augmented, and their reconstructions; None without a decoder."""
+    model, source = training.model, training.source
+    if model.decoder is None or source.val is None:
+        return None
+    model.eval()
+    view = at_size(source.val.subset(count).images[:], SIZE)  # (B, 3, H, W)
+    drawn = torch.cat([model.decoder(model.framework.online(model.normalise(part)).taps) for part in view.split(100)])
+    return round(float((drawn - view).abs().mean()), 5)
+
+
+def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000) -> dict[str, Any]:
+    """Train by a recipe and return the figures: k-NN of the trained and the untrained encoder, losses and collapse gauges
+    of the first and last step, reconstruction error. A run that breaks off gives `error` instead."""
+    torch.set_num_threads(1)
+    source, began = load(which), time.perf_counter()
+    training = Training(recipe, source)
+    untrained = knn(training.model.framework.evaluated, source, bank, judged)
+    first = last = None
+    try:
+        for losses, views in steps(training):
+            if training.step in (1, training.total_steps):
+                last = training.report(losses, views, 0.0)
+                first = first or last
+        assert first is not None and last is not None
+        reached = knn(training.model.framework.evaluated, source, bank, judged)
+    except UserError as error:
+        return {"error": str(error), "untrained": untrained}
+    return {
+        "knn": reached,
+        "untrained": untrained,
+        "contrastive": [first.losses["contrastive"], last.losses["contrastive"]],
+        "reconstruction": [first.losses["reconstruction"], last.losses["reconstruction"]],
+        "reconstruction_error": reconstruction_error(training),
+        "embedding_std": last.gauges["embedding_std"],
+        "effective_rank": last.gauges["effective_rank"],
+        "collapsed": advice(last.gauges, recipe.batch_size) is not None,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def open_table(path: Path, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of a file, or a new one, with a fresh head. Ends the script if the file holds what was `measured` otherwise."""
+    measured = json.loads(json.dumps(measured))
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"cells": {}}
+    for name, value in measured.items():
+        if table["cells"] and table.get(name) != value:
+            raise SystemExit(f"{path}: holds cells with {name} {table.get(name)}, not {value}; choose another file")
+    torch.set_num_threads(1)
+    return provenance() | measured | {"cells": table["cells"]}
+
+
+def fill(path: Path, table: dict[str, Any], cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int = 1) -> None:
+    """Compute the `cells` that `table` lacks, `jobs` at a time with one thread each, and write it to `path` after every one.
+
+    With several jobs cells must be picklable, such as `functools.partial(run, recipe, images)`.
+    """
+    missing = {name: cell for name, cell in cells.items() if name not in table["cells"]}
+    print(f"{path}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+    for name, figures in _computed(missing, jobs):
+        table["cells"][name] = figures
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, table)
+        print(name, figures, flush=True)
+
+
+def _computed(
+    cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Names and figures, as they are computed."""
+    if jobs == 1:
+        yield from ((name, cell()) for name, cell in cells.items())
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a process starts
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        names: dict[Future[dict[str, Any]], str] = {pool.submit(cell): name for name, cell in cells.items()}
+        try:
+            for done in as_completed(names):
+                yield names[done], done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def paired(cells: Mapping[str, Any], one: str, other: str, measures: Iterable[str]) -> dict[str, Any]:
+    """`one` minus `other`, seed by seed, from cells named "ARM SEED"; mean and standard deviation of two seeds or more."""
+    arms = {arm: {name.rsplit(" ", 1)[1] for name in cells if name.rsplit(" ", 1)[0] == arm} for arm in (one, other)}
+    seeds = sorted(arms[one] & arms[other], key=int)
+    table: dict[str, Any] = {}
+    for measure in measures:
+        both = [(cells[f"{one} {seed}"].get(measure), cells[f"{other} {seed}"].get(measure)) for seed in seeds]
+        each = [round(a - b, 5) for a, b in both if a is not None and b is not None]
+        table[measure] = {"each": each}
+        if len(each) > 1:
+            table[measure] |= {"mean": round(statistics.mean(each), 5), "std": round(statistics.stdev(each), 5)}
+    return table
