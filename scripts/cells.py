@@ -60,7 +60,8 @@ def load(which: Images) -> Source:
     assert isinstance(everything, torch.Tensor) and labels is not None
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
     parts = [
-        ImageSet(everything[rows], labels[rows], whole.train.classes) for rows in (order[: which.train], order[which.train :])
+        ImageSet(everything[rows], labels[rows], whole.train.classes)
+        for rows in (order[: which.train], order[which.train :])
     ]
     return replace(whole, train=parts[0], val=parts[1], labelled=parts[0])
 
@@ -141,9 +142,7 @@ def fill(path: Path, table: dict[str, Any], cells: Mapping[str, Callable[[], dic
         print(name, figures, flush=True)
 
 
-def _computed(
-    cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int
-) -> Iterable[tuple[str, dict[str, Any]]]:
+def _computed(cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int) -> Iterable[tuple[str, dict[str, Any]]]:
     """Names and figures, as they are computed."""
     if jobs == 1:
         yield from ((name, cell()) for name, cell in cells.items())

@@ -110,7 +110,9 @@ def main() -> None:
     table["chosen"] = chosen
     write_json(options.out, table)
     confirmed = [(f, values, s) for f, values in chosen.items() if values is not None for s in seeds]
-    fill(options.out, table, {named("cifar10", *row): cell("cifar10", *row, cifar10) for row in confirmed}, options.jobs)
+    fill(
+        options.out, table, {named("cifar10", *row): cell("cifar10", *row, cifar10) for row in confirmed}, options.jobs
+    )
     for framework, values, seed in confirmed:
         pairs = {scale: table["cells"][named(scale, framework, values, seed)] for scale in ("scenes", "cifar10")}
         shown = ", ".join(f"{s} {p.get('knn')} (untrained {p['untrained']})" for s, p in pairs.items())

@@ -14,8 +14,13 @@ from .parser import build_parser
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit status: 0; 2 for invalid input; 128 + signal if stopped; 1 for a crash."""
     try:
-        options = vars(build_parser().parse_args(arguments))
-        del options["verb"]
+        parser = build_parser()
+        parsed, more = parser.parse_known_args(arguments)
+        options = vars(parsed)
+        if options.pop("verb") == "lab":  # options for JupyterLab
+            options["more"] = more
+        elif more:
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
         module, function = options.pop("run").split(":")
         return int(getattr(import_module(module), function)(**options) or 0)
     except UserError as error:

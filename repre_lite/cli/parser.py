@@ -73,7 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     plan.add_argument("--measure", action="store_true", help="also take 20 real steps on this machine (default no)")
     plan.set_defaults(run="repre_lite.planning.plan:plan")
 
-    lab = verbs.add_parser("lab", help="JupyterLab on a private copy of the course")
+    lab = verbs.add_parser(
+        "lab",
+        help="JupyterLab on a private copy of the course",
+        epilog="Other options go to JupyterLab: --port=8888 --ip=0.0.0.0 --allow-root",
+    )
     lab.add_argument(
         "--reset", metavar="NN", help="restore lesson NN; the changed one is kept beside it (default: none)"
     )
