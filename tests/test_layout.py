@@ -1,0 +1,95 @@
+"""The house rules that a reader relies on: which room may use which, how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "repre_lite"
+MOST_LINES = 300
+
+# From the ground up: a room imports from the floors below its own only, and never from its neighbours.
+FLOORS = [
+    ["runtime"],
+    ["encoder", "heads", "losses", "data"],
+    ["decoder", "frameworks"],
+    ["recipes"],
+    ["repre"],
+    ["runs"],
+    ["evaluation"],
+    ["training", "transfer", "visualize"],
+    ["report", "reproduce", "planning", "course"],
+    ["cli"],
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+DOORS = {"__init__", "__main__"}  # of the package: they lead everywhere
+ONLY = {("frameworks", "data"): {"data.view"}}  # what a framework knows of data: the View type
+
+
+def imports(source: str, path: Path) -> set[str]:
+    """Dotted names inside the package that the file `path`, relative to the package, imports, such as `data.view`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            here = path.parts[: len(path.parts) - node.level]
+            there = [*here, *node.module.split(".")] if node.module else list(here)
+            found |= {".".join([*there, name.name]) for name in node.names} if not there else {".".join(there)}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "repre_lite":
+            there = node.module.split(".")[1:]
+            found |= {".".join(there)} if there else {name.name for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[2] for name in node.names if name.name.split(".")[0] == "repre_lite"}
+    return found - {"", "__version__"}
+
+
+def wrong_way(source: str, path: Path) -> list[str]:
+    """The imports of a file that point upward, sideways or past what its room may know."""
+    room = path.with_suffix("").parts[0]
+    wrong = []
+    for name in sorted(imports(source, path)):
+        other = name.split(".")[0]
+        below = FLOOR[other] < FLOOR[room]
+        if other != room and not (below and name in ONLY.get((room, other), {name})):
+            wrong.append(name)
+    return wrong
+
+
+def modules() -> list[Path]:
+    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.with_suffix("").parts[0] for path in modules()} - DOORS
+    assert rooms <= set(FLOOR), "give the new room a floor in FLOORS"
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if path.stem not in DOORS or len(path.parts) > 1], ids=str)
+def test_imports_point_down(path):
+    assert wrong_way((PACKAGE / path).read_text(encoding="utf-8"), path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        ("data/cache.py", "from ..encoder import encode", ["encoder"]),
+        ("data/cache.py", "from .. import repre", ["repre"]),
+        ("data/cache.py", "from .reading import read_image", []),
+        ("data/cache.py", "from . import reading", []),
+        ("runtime/files.py", "import repre_lite.data.cache", ["data.cache"]),
+        ("visualize/mixer.py", "from ..training.loop import steps", ["training.loop"]),
+        ("visualize/kit/panel.py", "from ...runs import Run", []),
+        ("visualize/kit/panel.py", "def f():\n    from repre_lite.cli import main", ["cli"]),
+        ("frameworks/byol.py", "from ..data.view import View", []),
+        ("frameworks/byol.py", "from ..data.sources import load_source", ["data.sources"]),
+        ("encoder.py", "from .decoder import ReconstructionDecoder", ["decoder"]),
+        ("encoder.py", "from .runtime.errors import UserError\nimport torch", []),
+    ],
+)
+def test_an_import_that_points_up_is_seen(path, source, expected):
+    assert wrong_way(source, Path(path)) == expected
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_no_file_is_too_long(path):
+    assert len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
