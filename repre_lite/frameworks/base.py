@@ -69,6 +69,7 @@ class Framework(nn.Module):
     published: ClassVar[Mapping[str, Published]] = {}  # arch, or "arch/epochs" -> settings on ImageNet-1k
     loss_floor: ClassVar[float] = 0.0  # the lowest value `contrast` can return; RePre shifts by it before weighting
     decay_vectors: ClassVar[bool] = False  # whether weight decay also applies to biases and norms
+    cosine_after_warmup: ClassVar[bool] = True  # whether the rate's cosine begins after warm-up or at step 0
     watch: ClassVar[str] = ""  # what to look at if this framework collapses
 
     @classmethod

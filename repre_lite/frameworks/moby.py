@@ -55,6 +55,7 @@ class MoBY(Framework):
         "vit_base": Published("no published recipe found; ViT-S's", IMAGENET, ours=tuple(IMAGENET)),
         "swin_tiny": Published(SOURCE, IMAGENET),
     }
+    cosine_after_warmup = False
     watch = "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..frameworks import framework_class
 from ..recipes import Recipe
 from ..repre import RePre
 
@@ -47,11 +48,16 @@ def build_optimiser(model: RePre, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def rate_at(recipe: Recipe, step: int, total_steps: int, warmup_steps: int) -> float:
-    """Linear warm-up from 0 over `warmup_steps`, then half a cosine down to `min_lr`; `step` counts from 0."""
+    """The learning rate of a step, counted from 0: linear warm-up from 0, then half a cosine down to `min_lr`.
+
+    As in MoCo v3's code the first step has rate 0, step `warmup_steps` has the peak, and the cosine begins there; DINO's
+    reaches the peak one step earlier. MoBY's cosine begins at step 0, so that the rate is below the peak after warm-up.
+    """
     peak = recipe.peak_lr
     if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return peak * step / warmup_steps
+    start = warmup_steps if framework_class(recipe.framework).cosine_after_warmup else 0
+    progress = (step - start) / max(1, total_steps - start)
     return recipe.min_lr + (peak - recipe.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 

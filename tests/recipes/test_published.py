@@ -165,8 +165,8 @@ def test_dino_has_other_crops_for_vit_b_and_for_800_epochs():
 
 def test_schedules_at_their_corners():
     recipe = rl.recipe("imagenet1k", "dino")
-    assert rate_at(recipe, 0, 1000, 100) == pytest.approx(2e-3 / 100)
-    assert rate_at(recipe, 99, 1000, 100) == pytest.approx(2e-3)
+    assert rate_at(recipe, 0, 1000, 100) == 0
+    assert rate_at(recipe, 100, 1000, 100) == pytest.approx(2e-3)
     assert rate_at(recipe, 550, 1000, 100) == pytest.approx((2e-3 + 1e-6) / 2)
     assert decay_at(recipe, 0, 1000) == 0.04 and decay_at(recipe, 1000, 1000) == pytest.approx(0.4)
     assert decay_at(recipe, 500, 1000) == pytest.approx(0.22)

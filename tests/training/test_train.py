@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.frameworks import DINO
+from repre_lite.frameworks.dino import DINO
 from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
-from repre_lite.training.optim import decay_at, parameter_groups, rate_at
+from repre_lite.training.optim import parameter_groups
 from repre_lite.training.train import Stopped, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
@@ -111,16 +111,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path, mon
     assert all(
         value.isfinite().all() for value in weights(tmp_path / "run").values() if isinstance(value, torch.Tensor)
     )
-
-
-def test_schedules():
-    recipe = dataclasses.replace(RECIPE, base_lr=1.0, batch_size=256, min_lr=0.1)
-    rates = [rate_at(recipe, step, 110, 10) for step in range(110)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and rates[10] == pytest.approx(1.0)
-    assert rates[60] == pytest.approx(0.55) and rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert rate_at(dataclasses.replace(recipe, batch_size=512), 9, 110, 10) == pytest.approx(2.0)
-    dino = dataclasses.replace(recipe, weight_decay=0.04, weight_decay_end=0.4)
-    assert [decay_at(dino, step, 100) for step in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
 
 
 def test_every_parameter_is_in_one_group_and_log_variances_do_not_decay():
