@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from importlib.resources import files as package_files
-from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -14,24 +12,25 @@ from ..runs import RECIPE, Run, load_run, read_json
 from ..runtime import files
 from ..runtime.device import set_threads
 from ..runtime.errors import UserError
+from ..visualize.kit.extra import extra
 from .arms import group
 from .numbers import curves, environment, recipes, summary
-from .views import view_sections
+from .pieces import text
+from .visuals import visual_sections
 
 
 def report(runs: list[str], out: str | None) -> int:
     """`repre-lite report`: read the runs, write the page."""
     if out is None and len(runs) > 1:
-        raise UserError("--out: several runs make one page; say where it goes, such as --out report.html")
+        raise UserError("out=None: several runs make one page; give a file name, such as out=report.html")
     target = Path(out) if out else Path(runs[0]) / "report.html"
     for folder in runs:
         read_json(Path(folder) / RECIPE)
     if target.suffix != ".html":
-        raise UserError(f"--out {target}: give a file name that ends in .html")
+        raise UserError(f"out={target}: give a file name that ends in .html")
     if not target.parent.is_dir():
-        raise UserError(f"--out {target}: the folder {target.parent} does not exist; make it first")
-    if find_spec("matplotlib") is None or find_spec("sklearn") is None:
-        raise UserError("a report needs matplotlib and scikit-learn: pip install repre-lite[notebooks]")
+        raise UserError(f"out={target}: the folder {target.parent} does not exist; create it first")
+    extra("sklearn.manifold")  # said before the work, not after it
     set_threads()
     files.write_text(target, page([load_run(folder) for folder in runs]))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, opens in any browser without network")
@@ -39,10 +38,9 @@ def report(runs: list[str], out: str | None) -> int:
 
 
 def page(runs: Sequence[Run]) -> str:
-    """The whole page. Runs that differ in nothing but the seed are one arm; the first one's arm is what others are
-    compared with."""
+    """The whole page. Runs that differ only in the seed are one arm; the others are compared with the first."""
     arms = group(runs)
-    sections = {"Summary": summary(arms), "Curves": curves(arms), **view_sections(arms)}
+    sections = {"Summary": summary(arms), "Curves": curves(arms), **visual_sections(arms)}
     sections |= {"Recipe": recipes(arms), "Environment": environment(runs)}
     names = {name: name.lower().replace(" ", "-") for name in sections}
     body = "\n".join(
@@ -54,8 +52,8 @@ def page(runs: Sequence[Run]) -> str:
     lead = f"{count} on {recipe.scale}: " + "; ".join(arm.name for arm in arms) + "."
     lead += f" Not finished: {', '.join(unfinished)}." if unfinished else ""
     return Template((package_files(__package__) / "page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"),
-        lead=html.escape(lead),
+        title=text(f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"),
+        lead=text(lead),
         contents="".join(f'<li><a href="#{slug}">{name}</a></li>' for name, slug in names.items()),
         body=body,
         version=__version__,

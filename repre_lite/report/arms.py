@@ -12,13 +12,13 @@ from ..runs import Run
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs whose recipes differ in nothing but the seed; `name` says what tells them from the other arms."""
+    """Runs whose recipes differ only in the seed; `name` holds the fields in which arms differ."""
 
     name: str
     runs: tuple[Run, ...]
 
     def values(self, measure: str) -> dict[int, float]:
-        """seed -> what summary.json holds under `measure`, where it does."""
+        """seed -> the value of `measure` in summary.json, for the runs that have it."""
         return {run.recipe.seed: v for run in self.runs if (v := run.summary.get(measure)) is not None}
 
 

@@ -1,18 +1,18 @@
-"""What the runs measured, and how they were made: tables and curves."""
+"""What the runs measured, and how they were trained: tables and curves."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from ..recipes import identity
 from ..runs import RECIPE, Run, read_json
+from ..visualize.curves import Curves
 from .arms import Arm
 from .pieces import svg, table
 
-# What summary.json may hold -> how it is called and written; % is for fractions of 1.
+# Key of summary.json -> name and format; % is for fractions of 1.
 MEASURES: dict[str, tuple[str, str]] = {
     "knn_top1": ("k-NN top-1", "%"),
     "knn_top1_untrained": ("k-NN top-1, untrained", "%"),
@@ -27,19 +27,10 @@ MEASURES: dict[str, tuple[str, str]] = {
     "contrastive": ("contrastive loss, last batch", ".3f"),
     "reconstruction_l1": ("reconstruction L1, last batch", ".4f"),
     "reconstruction_psnr": ("reconstruction PSNR in dB", ".2f"),
-    "images_per_second": ("pictures a second", ".0f"),
+    "images_per_second": ("images a second", ".0f"),
     "wall_seconds": ("seconds", ".0f"),
     "peak_memory_bytes": ("peak memory in MB", "MB"),
 }
-CURVES = {
-    "contrastive": "contrastive loss",
-    "reconstruction": "reconstruction loss (L1)",
-    "weight_contrastive": "weight of the contrastive loss",
-    "weight_reconstruction": "weight of the reconstruction loss",
-    "online_knn_top1": "k-NN top-1 while training",
-    "embedding_std": "spread of the embedding",
-}
-COLOURS, DASHES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"), ("-", "--", "-.", ":")
 ENVIRONMENT = (
     "hardware",
     "threads",
@@ -56,10 +47,10 @@ def summary(arms: list[Arm]) -> str:
     """Every measure of every arm, mean and spread over its runs; then differences to the first arm, paired by seed."""
     present = [name for name in MEASURES if any(arm.values(name) for arm in arms)]
     if not present:
-        return "<p>No run has come to its end, so nothing is summed up yet.</p>"
+        return "<p>No run has finished yet.</p>"
     rows = [[MEASURES[name][0], *(_mean(arm.values(name), MEASURES[name][1]) for arm in arms)] for name in present]
     several = any(len(arm.runs) > 1 for arm in arms)
-    caption = "Mean ± standard deviation over runs" if several else "One run each, so no spread is known"
+    caption = "Mean ± standard deviation over runs" if several else "One run each: no standard deviation"
     parts = [table(caption, ["measure", *(f"{arm.name} (n = {len(arm.runs)})" for arm in arms)], rows)]
     for arm in arms[1:]:
         rows = []
@@ -70,7 +61,7 @@ def summary(arms: list[Arm]) -> str:
             if gaps:
                 each = "; ".join(f"seed {seed}: {_written(gap, kind, '+')}" for seed, gap in gaps.items())
                 rows.append([label, _mean(gaps, kind, "+"), each])
-        caption = f"Difference: {arm.name} minus {arms[0].name}, paired by seed" + (": no seed is in both" * (not rows))
+        caption = f"Difference: {arm.name} minus {arms[0].name}, paired by seed" + (": no seed in common" * (not rows))
         parts.append(table(caption, ["measure", "mean", "each seed"], rows))
     return "\n".join(parts)
 
@@ -92,36 +83,12 @@ def _mean(values: dict[int, float], kind: str, sign: str = "") -> str:
 
 
 def curves(arms: list[Arm]) -> str:
-    """Both raw losses, both weights and what else was logged over steps: a colour and a dash an arm, a line a run."""
-    figures = []
-    for key, label in CURVES.items():
-        lines = []  # (arm, steps, values) of each run that logged it
-        for index, arm in enumerate(arms):
-            for run in arm.runs:
-                points = [(line["step"], line[key]) for line in run.metrics if line.get(key) is not None]
-                lines += [(index, *zip(*points, strict=True))] if points else []
-        if lines:
-            figures.append(_curve(arms, lines, label))
-    return f'<div class="row">{"".join(figures)}</div>' if figures else "<p>Nothing was logged yet.</p>"
-
-
-def _curve(arms: list[Arm], lines: list[tuple], label: str) -> str:
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(3.6, 2.4), layout="constrained")
-    handles = {}
-    for index, steps, values in lines:
-        style: dict[str, Any] = {
-            "color": COLOURS[index % 5],
-            "linestyle": DASHES[index % 4],
-            "marker": "o" if len(steps) < 20 else "",
-        }
-        (handles[index],) = axis.plot(steps, values, markersize=3, **style)
-    axis.set(xlabel="step", title=label)
-    if len(arms) > 1:
-        axis.legend(handles.values(), [arms[index].name for index in handles], frameon=False, fontsize=8)
-    told = "; ".join(f"{arms[index].name} from {values[0]:.3g} to {values[-1]:.3g}" for index, _, values in lines)
-    return svg(figure, f"{label} over steps: {told}")
+    """What was logged over steps, a line for each run."""
+    shown = Curves.compute({arm.name: [run.metrics for run in arm.runs] for arm in arms})
+    if not shown.panels:
+        return "<p>Nothing was logged yet.</p>"
+    figures = [svg(shown.figure(title), shown.describe(title)) for title in shown.panels]
+    return f'<div class="row">{"".join(figures)}</div>'
 
 
 def recipes(arms: list[Arm]) -> str:
@@ -129,18 +96,18 @@ def recipes(arms: list[Arm]) -> str:
     held = [identity(arm.runs[0].recipe) | {"seed": [run.recipe.seed for run in arm.runs]} for arm in arms]
     order = sorted(held[0], key=lambda name: all(recipe[name] == held[0][name] for recipe in held))
     rows = [[name, *(_plain(recipe[name]) for recipe in held)] for name in order]
-    caption = "Fields that differ come first" if len(arms) > 1 else "Everything that decides what the run computed"
+    caption = "Fields that differ come first" if len(arms) > 1 else "Everything that determines the result of the run"
     return table(caption, ["field", *(arm.name for arm in arms)], rows)
 
 
 def environment(runs: Sequence[Run]) -> str:
-    """What each run was computed with."""
+    """Machine, software and data of each run."""
     held = [read_json(run.folder / RECIPE) for run in runs]
     flat = [{name: one.get(name) for name in ENVIRONMENT} | one.get("versions", {}) for one in held]
     for one in flat:
         one["git_commit"] = (one["git_commit"] or "")[:12] or None
     rows = [[name, *(_plain(one.get(name)) for one in flat)] for name in flat[0]]
-    return table("As written down when each run began", ["", *(run.folder.name for run in runs)], rows)
+    return table("As recorded at the start of each run", ["", *(run.folder.name for run in runs)], rows)
 
 
 def _plain(value: object) -> str:

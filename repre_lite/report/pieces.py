@@ -1,4 +1,4 @@
-"""What a page is made of: tables, figures in the page's ink, pictures."""
+"""What a page is made of: tables, figures in the colour of the text, images."""
 
 from __future__ import annotations
 
@@ -8,45 +8,49 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..visualize.kit.drawing import Figure, readable
+from ..visualize.kit.extra import extra
+
+
+def text(content: str) -> str:
+    """Text for HTML, with whatever names it holds: markup characters escaped, what cannot be written made readable."""
+    return html.escape(readable(content))
+
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls by itself where the page is narrow; the first cell of a row names it."""
-    top = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    """A table that scrolls by itself on a narrow page; the first cell of a row is its heading."""
+    top = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
     body = "\n".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
+        f'<tr><th scope="row">{text(name)}</th>{"".join(f"<td>{text(cell)}</td>" for cell in cells)}</tr>'
         for name, *cells in rows
     )
-    name = html.escape(caption)
+    name = text(caption)
     return (
         f'<div class="wide" role="region" aria-label="{name}" tabindex="0"><table><caption>{name}</caption>'
         f"<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )
 
 
-def svg(figure: Any, text: str) -> str:
-    """A matplotlib figure as inline SVG, closed. What is black takes the page's text colour, so it reads in light and in
-    dark; `text` says what it shows."""
-    from matplotlib import pyplot as plt
-
+def svg(figure: Figure, label: str) -> str:
+    """A figure as inline SVG. What is black takes the colour of the page's text, so it is legible in light and in dark;
+    `label` says what it shows."""
     stream = io.StringIO()
-    with plt.rc_context({"svg.fonttype": "none"}):
+    with extra("matplotlib").rc_context({"svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    plt.close(figure)
     drawn = stream.getvalue()
     drawn = drawn[drawn.index("<svg") :].replace("#000000", "currentColor")
-    mark = f"f{zlib.crc32(drawn.encode()):x}-"  # names inside must not meet those of another figure
+    mark = f"f{zlib.crc32(drawn.encode()):x}-"  # ids must differ from those of other figures
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", drawn)
-    drawn = drawn.replace("<svg", f'<svg fill="currentColor" role="img" aria-label="{html.escape(text)}"', 1)
+    drawn = drawn.replace("<svg", f'<svg fill="currentColor" role="img" aria-label="{text(label)}"', 1)
     return f"<figure>{drawn}</figure>"
 
 
-def image(picture: np.ndarray, text: str) -> str:
-    """A picture (H, W, 3) in [0, 1], clipped, as an inline PNG; `text` says what it shows."""
+def image(pixels: np.ndarray, label: str) -> str:
+    """An image (H, W, 3) in [0, 1], clipped, as an inline PNG; `label` says what it shows."""
     stream = io.BytesIO()
-    Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8)).save(stream, "png")
-    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+    Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)).save(stream, "png")
+    return f'<img alt="{text(label)}" src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from ..encoder import TappedEncoder
+from .kit import palette
+from .kit.attention import attention_top, pack_blocks, round_up
 from .kit.capture import BlockAttention, capture, heaviest, mean_distance, rollout
-from .kit.panel import strip
-from .kit.viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
+from .kit.drawing import Figure, enlarge, outline, show_image
+from .kit.viewer import on_scale, pack_image, pack_scale, to_html, viewer
 
-CELL = 59  # places from one small map of the figure to the next
-DROPS = (0.0, 0.3, 0.6, 0.9)  # what rollout may drop of each row; 0 unless asked for
+CELL = 59  # pixels from one small map of the figure to the next, three of them empty
+DROPS = (0.0, 0.3, 0.6, 0.9)  # shares of each row that rollout can drop
 
 # Blocks, heads, rows and columns count from 0 everywhere.
 WORDS = {
@@ -32,32 +33,33 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Attention:
-    """`picture` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `distances`: for each block (heads,) in pixels;
-    `rolled`: share dropped -> rollout after each block (L, T, T); empty for a Swin, whose patches merge on the way."""
+    """`image` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `distances`: for each block (heads,) in pixels;
+    `rolled`: share dropped -> rollout after each block (L, T, T); empty for a Swin, whose patches merge between stages."""
 
-    picture: np.ndarray
+    image: np.ndarray
     blocks: tuple[BlockAttention, ...]
     distances: tuple[np.ndarray, ...]
     rolled: dict[float, np.ndarray]
 
     @classmethod
-    def compute(cls, encoder: TappedEncoder, view: Tensor, normalised: Tensor) -> Attention:
-        """One forward over `normalised` (3, H, W); `view` (3, H, W), in [0, 1], is the same picture as it is shown."""
+    def compute(cls, encoder: TappedEncoder, image: Tensor, normalised: Tensor) -> Attention:
+        """One forward over `normalised` (3, H, W); `image` (3, H, W) in [0, 1] is the same, for display. Raises UserError
+        for an encoder without attention."""
         captured, _ = capture(encoder.backbone, normalised)
         blocks = [replace(block, weights=on_scale(block.weights, 0, 1)) for block in captured]
-        height = view.shape[1]
+        height = image.shape[1]
         distances = tuple(mean_distance(block, height / block.grid[0]) for block in blocks)
         rolled = {}
         if all(len(block.keys) == 1 and block.grid == blocks[0].grid for block in blocks):
             means = np.stack([block.dense().mean(0) for block in blocks])  # (L, T, T)
             rolled = {drop: on_scale(rollout(means, drop), 0, 1) for drop in DROPS}
-        return cls(view.permute(1, 2, 0).cpu().numpy(), tuple(blocks), distances, rolled)
+        return cls(image.permute(1, 2, 0).cpu().numpy(), tuple(blocks), distances, rolled)
 
     @property
     def start(self) -> dict[str, Any]:
-        """What is shown at first: the last block's mean over heads, from the class token or else the middle."""
+        """What is shown at first: the last block's mean over heads, from the class token or else the central patch."""
         h, w = self.blocks[0].grid
-        source = "class" if self.blocks[0].prefix else "patch"
+        source = "class" if self.blocks[0].class_token else "patch"
         return {
             "block": len(self.blocks) - 1,
             "head": "mean",
@@ -73,18 +75,20 @@ class Attention:
         """Where the colours end, the same for every block and head."""
         tops = {"attention": attention_top(self.blocks)}
         if self.rolled:
-            tops["rollout"] = _ceiling(np.percentile(self.rolled[0.0][:, :, self.blocks[0].prefix :], 99.5))
-        return tops | {"norm": _ceiling(max(block.norms.max() for block in self.blocks))}
+            tops["rollout"] = round_up(np.percentile(self.rolled[0.0][:, :, self.blocks[0].prefix :], 99.5))
+        return tops | {"norm": round_up(max(block.norms.max() for block in self.blocks))}
 
     def weights(self, block: int, head: int | str, source: str, row: int, column: int, drop: float) -> np.ndarray:
-        """One map (h, w) of attention to patches. `head`: a number (the block's last where it has fewer), "mean" or
+        """One map (h, w) of attention to patches. `head`: a number (the last if the block has fewer), "mean" or
         "rollout"; `source`: "class" or "patch", the one at `row` and `column` of the first block's grid."""
         one = self.blocks[block]
-        token = 0 if source == "class" and one.prefix else self._token(block, row, column)
+        token = 0 if source == "class" and one.class_token else self._token(block, row, column)
         if head == "rollout" and self.rolled:
-            return self.rolled[drop][block][token, one.prefix :].reshape(one.grid).astype(np.float64)
-        sent = one.sent(token).astype(np.float64)
-        return sent[min(head, one.heads - 1)] if isinstance(head, int) else sent.mean(0)
+            sent = self.rolled[drop][block][token, one.prefix :].reshape(one.grid)
+        else:
+            every = one.sent(token).astype(np.float64)  # (heads, h, w)
+            sent = every[min(head, one.heads - 1)] if isinstance(head, int) else every.mean(0)
+        return np.asarray(sent, dtype=np.float64)
 
     def _patch(self, block: int, row: int, column: int) -> tuple[int, int]:
         """The patch of a block that covers the one at `row` and `column` of the first block's grid."""
@@ -105,7 +109,7 @@ class Attention:
         key = "rollout" if rolls else "head" if isinstance(head, int) else "mean"
         who = WORDS[key].format(block=block, head=number, heads=one.heads, drop=round(100 * state["drop"]))
         row, column = self._patch(block, state["row"], state["column"])
-        source = "class" if state["source"] == "class" and one.prefix else "patch"
+        source = "class" if state["source"] == "class" and one.class_token else "patch"
         where = WORDS[source].format(row=row, column=column, h=h, w=w)
         top = int(shown.argmax())
         kept = WORDS["kept"].format(
@@ -121,15 +125,14 @@ class Attention:
         far = "" if rolls else WORDS["far"].format(distance=f"{distance:.1f}")
         return f"{who}, {where}: {kept}{far}."
 
-    def figure(self, **state: Any) -> Any:
-        """All heads of all blocks as small maps; beside them the picture with the kept share, distances and norms."""
-        from matplotlib import pyplot as plt
-
+    def figure(self, **state: Any) -> Figure:
+        """All heads of all blocks as small maps; beside them the image with the kept share, distances and norms."""
         state = self.start | state
         query = {key: state[key] for key in ("source", "row", "column", "drop")}
         tops, block = self.tops, self.blocks[state["block"]]
-        figure = plt.figure(figsize=(9.6, 4.6), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+        figure = Figure(9.6, 4.6, "constrained")
+        parts: Any = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+        left, right = parts
         overview = left.subplots()
         shown = overview.imshow(self._mosaic(query), cmap="cividis", vmin=0, vmax=tops["attention"])
         most = max(one.heads for one in self.blocks)
@@ -144,27 +147,27 @@ class Attention:
         mask = heaviest(self.weights(state["block"], state["head"], **query), state["mass"])
         head = state["head"] if isinstance(state["head"], str) else f"head {state['head']}"
         title = f"{round(100 * state['mass'])} % of block {state['block']}, {head}"
-        strip(axes[0][0], _dimmed(self.picture, mask), title)
-        if state["source"] == "patch" or not block.prefix:
+        show_image(axes[0][0], _dimmed(self.image, mask), title)
+        if state["source"] == "patch" or not block.class_token:
             (row, column), (h, w) = self._patch(state["block"], state["row"], state["column"]), block.grid
-            height, width = self.picture.shape[:2]
-            mark_patch(axes[0][0], (row / h, column / w, 1 / h, 1 / w), height, width)
-        norms = strip(axes[0][1], block.norms, "token norms", cmap="viridis", vmin=0, vmax=tops["norm"])
+            height, width = self.image.shape[:2]
+            tall, wide = height / h, width / w
+            outline(axes[0][0], (row * tall, column * wide, tall, wide))
+        norms = show_image(axes[0][1], block.norms, "token norms", cmap="viridis", vmin=0, vmax=tops["norm"])
         right.colorbar(norms, ax=axes[0][1], fraction=0.05)
         for axis, numbers, title in (
             (axes[1][0], self.distances, "mean distance (pixels)"),
             (axes[1][1], [one.norms.ravel() for one in self.blocks], "norms of all patches"),
         ):
             for index, values in enumerate(numbers):
-                axis.plot([index] * len(values), values, "o", markersize=3, alpha=0.5, color="#0072B2")
+                axis.plot([index] * len(values), values, "o", markersize=3, alpha=0.5, color=palette.BLUE)
             axis.set_ylim(0, 1.1 * max(values.max() for values in numbers))
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("block", fontsize=9)
-        plt.close(figure)
         return figure
 
     def _mosaic(self, query: dict[str, Any]) -> np.ndarray:
-        """Blocks from left to right, heads from top to bottom, every map on as many places, NaN in between."""
+        """Blocks from left to right, heads from top to bottom, every map enlarged to the same size, NaN in between."""
         most, side = max(block.heads for block in self.blocks), CELL - 3
         mosaic = np.full((most * CELL - 3, len(self.blocks) * CELL - 3), np.nan)
         for index, block in enumerate(self.blocks):
@@ -178,13 +181,13 @@ class Attention:
         return viewer("attention", self._data(), self.start, self.describe)
 
     def to_html(self, heads: bool = True, script: bool = True) -> str:
-        """The widget as a fragment of a page. Without `heads` only their mean travels, which for large encoders saves
-        megabytes; without `script` the page must bring it (`viewer.page_script`)."""
+        """The widget as a fragment of a page. Without `heads` it holds only their mean, which saves megabytes for large
+        encoders; without `script` the page must add it (`viewer.page_script`)."""
         return to_html("attention", self._data(heads), self.start, "Attention explorer", self.describe(), script)
 
     def _data(self, heads: bool = True) -> dict[str, Any]:
         return {
-            "picture": pack_picture(self.picture),
+            "image": pack_image(self.image),
             "blocks": pack_blocks(self.blocks, heads),
             "distances": [values.tolist() for values in self.distances],
             "norms": [pack_scale(block.norms, 0, self.tops["norm"]) for block in self.blocks],
@@ -195,54 +198,6 @@ class Attention:
         }
 
 
-def attention_top(blocks: Sequence[BlockAttention]) -> float:
-    """Where colours of attention end: one in 200 weights of all blocks lies above; uniform attention lies below."""
-    weights = np.concatenate([block.weights[:, :, block.prefix :].ravel() for block in blocks])
-    uniform = 1 / min(block.weights.shape[2] for block in blocks)
-    return _ceiling(max(np.percentile(weights, 99.5), 2 * uniform))
-
-
-def pack_blocks(blocks: Sequence[BlockAttention], heads: bool = True) -> list[dict[str, Any]]:
-    """Blocks for the browser, with all heads or only their mean; a Swin's with each patch's window and place."""
-    packed = []
-    for block in blocks:
-        weights = block.weights if heads else block.weights.mean(0, keepdims=True)
-        windows = [pack(part.astype(np.uint16)) for part in block.places()] if len(block.keys) > 1 else None
-        packed.append(
-            {
-                "grid": block.grid,
-                "prefix": block.prefix,
-                "heads": block.heads,
-                "weights": pack_scale(weights, 0, 1),
-                "windows": windows,
-            }
-        )
-    return packed
-
-
-def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map (h, w) on height x width places, each with the value of the patch that covers it."""
-    h, w = values.shape
-    return values[np.arange(height) * h // height][:, np.arange(width) * w // width]
-
-
-def mark_patch(axis: Any, rectangle: Sequence[float], height: int, width: int) -> None:
-    """Outline top, left, height, width, in shares of a picture of height x width pixels."""
-    from matplotlib.patches import Rectangle
-
-    top, left, tall, wide = rectangle
-    corner = (left * width - 0.5, top * height - 0.5)  # the first pixel's middle is at 0
-    for colour, thickness in (("black", 3), ("white", 1.5)):
-        patch = Rectangle(corner, wide * width, tall * height, fill=False, edgecolor=colour, linewidth=thickness)
-        axis.add_patch(patch)
-
-
-def _dimmed(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture (H, W, 3), veiled where the mask (h, w) is false."""
-    return np.where(enlarge(mask, *picture.shape[:2])[..., None], picture, 0.15 * picture + 0.425)
-
-
-def _ceiling(value: float) -> float:
-    """The next number up of two significant digits."""
-    digits = 10.0 ** (np.floor(np.log10(max(value, 1e-12))) - 1)
-    return float(f"{np.ceil(value / digits) * digits:.6g}")
+def _dimmed(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3), veiled where the mask (h, w) is false."""
+    return np.where(enlarge(mask, *image.shape[:2])[..., None], image, 0.15 * image + 0.425)

@@ -1,4 +1,4 @@
-"""The embedding map: every picture a point, near where its features are near; and numbers, since maps flatter."""
+"""The embedding map: each image a point, close to those with similar features; with the numbers a map does not show."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from ..data.image_set import ImageSet
 from ..encoder import TappedEncoder
 from ..evaluation import extract, knn_top1
 from ..runtime.errors import UserError
+from .kit import palette
+from .kit.drawing import Figure, legend, readable
+from .kit.extra import extra
 from .kit.panel import panel
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito's
-MARKERS = "os^Dv"
 THUMBNAIL = 32  # pixels
-APART = 0.09  # thumbnails closer than this, in widths of the map, would hide one another
+APART = 0.09  # minimal distance of two thumbnails, in widths of the map, so that they do not overlap
 
 
 @dataclass(frozen=True)
 class Embedding:
     """`thumbnails` (n, H, W, 3) in [0, 1]; `labels` (n,) into `classes`; `maps`: name -> (n, 2) in [0, 1]; `trust`: name ->
     how many of a point's neighbours on the map are neighbours in the features (trustworthiness, in [0, 1]); `knn`: top-1
-    accuracy in [0, 1] of the features themselves."""
+    accuracy in [0, 1] of the features themselves, None for images of one class or without labels."""
 
     thumbnails: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
     maps: dict[str, np.ndarray]
     trust: dict[str, float]
-    knn: float
+    knn: float | None
 
     @classmethod
     def compute(
         cls,
         encoder: TappedEncoder,
-        pictures: ImageSet,
+        images: ImageSet,
         mean: Sequence[float],
         std: Sequence[float],
         most: int | None = 20,
@@ -47,114 +48,108 @@ class Embedding:
         perplexities: Sequence[float] = (5, 30),
         seed: int = 0,
     ) -> Embedding:
-        """PCA, and t-SNE at each perplexity, of the pooled features of `count` of the `pictures`.
+        """PCA, and t-SNE at each perplexity, of the pooled features of `count` of the `images`.
 
-        Of more than `most` classes so many are drawn from `seed` (the paper's figure 4 shows 20); None shows all. For the
-        k-NN one half of the pictures votes on the other, with k no more than a class has voters. Raises UserError for
-        fewer than 8 pictures.
+        Of more than `most` classes, `most` are drawn from `seed` (the paper's figure 4 shows 20); None shows all. For the
+        k-NN one half of the images votes on the other, with k at most the voters of a class. Raises UserError for fewer
+        than 8 images.
         """
-        from sklearn.decomposition import PCA
-        from sklearn.manifold import TSNE, trustworthiness
-        from threadpoolctl import threadpool_limits
-
+        decomposition, manifold = extra("sklearn.decomposition"), extra("sklearn.manifold")
         draw = torch.Generator().manual_seed(seed)
-        labels = torch.zeros(len(pictures), dtype=torch.int64) if pictures.labels is None else pictures.labels
+        labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
         kept = torch.arange(len(labels))
-        if most is not None and len(pictures.classes) > most:
-            chosen = torch.randperm(len(pictures.classes), generator=draw)[:most]
+        if most is not None and len(images.classes) > most:
+            chosen = torch.randperm(len(images.classes), generator=draw)[:most]
             kept = kept[torch.isin(labels, chosen)]
         kept = kept[torch.randperm(len(kept), generator=draw)[:count]]
         if len(kept) < 8:
-            raise UserError(f"an embedding map of {len(kept)} pictures shows nothing; give 8 or more")
-        names, y = labels[kept].unique(return_inverse=True)
-        images = pictures.images[kept]
-        features = extract(encoder, images, mean, std).cpu()  # (n, C)
+            raise UserError(f"an embedding map needs 8 images or more, not {len(kept)}")
+        names, y = torch.unique(labels[kept], return_inverse=True)
+        chosen_images = images.images[kept]
+        features = extract(encoder, chosen_images, mean, std).cpu()  # (n, C)
 
         half, x = len(kept) // 2, features.double().numpy()
-        maps = {"PCA": PCA(2, random_state=seed).fit_transform(x)}
+        maps = {"PCA": decomposition.PCA(2, random_state=seed).fit_transform(x)}
         for perplexity in perplexities:
             most_neighbours = min(perplexity, (len(x) - 1) / 3)
-            tsne = TSNE(perplexity=most_neighbours, init="pca", random_state=seed)
-            with threadpool_limits(1):  # on some hundred points threads mostly wait for each other
+            tsne = manifold.TSNE(perplexity=most_neighbours, init="pca", random_state=seed)
+            with extra("threadpoolctl").threadpool_limits(1):  # on some hundred points threads mostly wait
                 maps[f"t-SNE {most_neighbours:g}"] = tsne.fit_transform(x)
+        neighbours, voters = min(5, len(x) // 2 - 1), max(1, min(20, half // len(names)))
         return cls(
-            (F.interpolate(images.float(), (THUMBNAIL, THUMBNAIL), mode="area") / 255).permute(0, 2, 3, 1).numpy(),
+            (F.interpolate(chosen_images.float(), (THUMBNAIL, THUMBNAIL), mode="area") / 255)
+            .permute(0, 2, 3, 1)
+            .numpy(),
             y.numpy(),
-            tuple(pictures.classes[i] for i in names.tolist()) if pictures.classes else ("picture",),
+            tuple(readable(images.classes[i]) for i in names.tolist()) if images.classes else ("image",),
             {name: _unit(places) for name, places in maps.items()},
-            {name: float(trustworthiness(x, p, n_neighbors=min(5, len(x) // 2 - 1))) for name, p in maps.items()},
-            knn_top1(features[:half], y[:half], features[half:], y[half:], k=max(1, min(20, half // len(names)))),
+            {name: float(manifold.trustworthiness(x, p, n_neighbors=neighbours)) for name, p in maps.items()},
+            knn_top1(features[:half], y[:half], features[half:], y[half:], k=voters) if len(names) > 1 else None,
         )
 
-    def draw(self, axis: Any, name: str, only: int | None = None, thumbnails: float = 0) -> None:
-        """One map into a matplotlib axis; `only`, a class, greys the others; `thumbnails`: how wide, in points."""
-        from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+    @property
+    def accuracy(self) -> str:
+        """The k-NN accuracy of the features in words."""
+        return "one class" if self.knn is None else f"k-NN {self.knn:.0%}"
 
-        places = self.maps[name]
+    def draw(self, axis: Any, name: str, only: int | None = None, thumbnails: float = 0) -> list[Any]:
+        """One map into a matplotlib axis; `only`, a class, greys the others; `thumbnails`: their width in points. Returns
+        a handle for each class, for a legend."""
+        offsetbox = extra("matplotlib.offsetbox")
+        places, handles = self.maps[name], []
         for label in range(len(self.classes)):
-            mine, lit = self.labels == label, only in (None, label)
-            colour = COLOURS[label % len(COLOURS)] if lit else "0.85"
-            marker = MARKERS[label // len(COLOURS) % len(MARKERS)]
-            axis.scatter(*places[mine].T, s=10, color=colour, marker=marker, label=self.classes[label], zorder=1 + lit)
+            mine, lit, style = self.labels == label, only in (None, label), palette.series(label)
+            colour = style.colour if lit else "0.85"
+            handles.append(axis.scatter(*places[mine].T, s=10, color=colour, marker=style.marker, zorder=1 + lit))
         for index in _spread(places, self.labels == only if only is not None else None) if thumbnails else ():
-            box = OffsetImage(self.thumbnails[index], zoom=thumbnails / THUMBNAIL)
-            axis.add_artist(AnnotationBbox(box, places[index], pad=0.1, bboxprops={"linewidth": 0.4}))
+            box = offsetbox.OffsetImage(self.thumbnails[index], zoom=thumbnails / THUMBNAIL)
+            axis.add_artist(offsetbox.AnnotationBbox(box, places[index], pad=0.1, bboxprops={"linewidth": 0.4}))
         axis.set(xticks=[], yticks=[], xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
         axis.set_title(f"{name}, trustworthiness {self.trust[name]:.3f}", fontsize=9)
+        return handles
 
-    def figure(self) -> Any:
-        """Every map as points, and the last again as thumbnails."""
-        from matplotlib import pyplot as plt
-
+    def figure(self, map: str | None = None, only: int | None = None, thumbnails: bool = False) -> Figure:
+        """Every map as points, and the last again as thumbnails; or one `map`, with one class of it or thumbnails."""
+        if map is not None:
+            figure = Figure(6.8, 5.4, "constrained")
+            handles = self.draw(figure.subplots(), map, only, 28 * thumbnails)
+            legend(figure, handles, self.classes, loc="outside right center", fontsize=9)
+            return figure
         count = len(self.maps) + 1
-        figure, axes = plt.subplots(1, count, figsize=(2.5 * count, 3.2), layout="constrained")
+        figure = Figure(2.5 * count, 3.2, "constrained")
+        axes = figure.subplots(1, count)
         for axis, name in zip(axes, self.maps, strict=False):
-            self.draw(axis, name)
-        self.draw(axes[-1], list(self.maps)[-1], thumbnails=13)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.suptitle(f"k-NN top-1 of the features: {self.knn:.0%}", fontsize=11)
-        figure.legend(handles, names, loc="outside lower center", ncols=10, fontsize=9, frameon=False)
-        plt.close(figure)
+            handles = self.draw(axis, name, only)
+        self.draw(axes[-1], list(self.maps)[-1], only, thumbnails=13)
+        figure.suptitle(f"the features themselves: {self.accuracy}", fontsize=11)
+        legend(figure, handles, self.classes, loc="outside lower center", ncols=10, fontsize=9)
         return figure
 
-    def describe(self, name: str | None = None, only: int | None = None) -> str:
+    def describe(self, map: str | None = None, only: int | None = None, thumbnails: bool = False) -> str:
         """The maps, or one of them, or one class on it, in one sentence."""
-        if name is None:
-            return (
-                f"{len(self.labels)} pictures of {len(self.classes)} classes as points, by {', '.join(self.maps)}; in the "
-                f"features themselves k-NN finds the class of {self.knn:.0%}."
-            )
+        classes = f"{len(self.labels)} images of {len(self.classes)} class" + "es" * (len(self.classes) > 1)
+        found = "" if self.knn is None else f"; k-NN of the features themselves is right for {self.knn:.0%}"
+        if map is None:
+            return f"{classes} as points, by {', '.join(self.maps)}{found}."
+        shown = f"{map} with thumbnails" if thumbnails else map
         if only is None:
-            return (
-                f"{name}: {len(self.labels)} pictures of {len(self.classes)} classes; trustworthiness "
-                f"{self.trust[name]:.3f}; in the features themselves k-NN finds the class of {self.knn:.0%}."
-            )
-        places, mine = self.maps[name], self.labels == only
+            return f"{shown}: {classes}; trustworthiness {self.trust[map]:.3f}{found}."
+        places, mine = self.maps[map], self.labels == only
         near = np.square(places[mine][:, None] - places[None]).sum(-1)  # (m, n)
         near[np.arange(mine.sum()), np.flatnonzero(mine)] = np.inf
         alike = float((self.labels[near.argmin(1)] == only).mean())
         return (
-            f"{name}: the {mine.sum()} pictures of class {self.classes[only]}; {alike:.0%} of them have one of their own "
-            "class as nearest neighbour on the map."
+            f"{shown}: the {mine.sum()} images of class {self.classes[only]}; the nearest neighbour on the map is of the "
+            f"same class for {alike:.0%} of them."
         )
 
     def widget(self) -> Any:
-        """Choose the map and a class; points or thumbnails."""
-        import ipywidgets as widgets
-
-        def draw(map: str, only: int, thumbnails: bool) -> tuple[Any, str]:
-            from matplotlib import pyplot as plt
-
-            chosen = None if only < 0 else only
-            figure, axis = plt.subplots(figsize=(6.8, 5.4), layout="constrained")
-            self.draw(axis, map, chosen, 28 * thumbnails)
-            figure.legend(loc="outside right center", fontsize=9, frameon=False)
-            plt.close(figure)
-            return figure, self.describe(map, chosen)
-
+        """Select the map and a class; points or thumbnails."""
+        widgets = extra("ipywidgets")
         every = [("all", -1), *((name, label) for label, name in enumerate(self.classes))]
         return panel(
-            draw,
+            self,
+            lambda only, **values: {"only": None if only < 0 else only, **values},
             map=widgets.Dropdown(options=list(self.maps), value=list(self.maps)[-1], description="map"),
             only=widgets.Dropdown(options=every, value=-1, description="class"),
             thumbnails=widgets.ToggleButton(False, description="thumbnails"),
@@ -162,13 +157,13 @@ class Embedding:
 
 
 def _unit(places: np.ndarray) -> np.ndarray:
-    """Places (n, 2) shifted and scaled, alike in both directions, into the unit square."""
+    """Places (n, 2) shifted and scaled, equally in both directions, into the unit square."""
     low, high = places.min(0), places.max(0)
-    return (places - (low + high) / 2) / max((high - low).max(), 1e-12) + 0.5
+    return np.asarray((places - (low + high) / 2) / max((high - low).max(), 1e-12) + 0.5)
 
 
 def _spread(places: np.ndarray, among: np.ndarray | None) -> list[int]:
-    """Points, first come first shown, none closer to another than APART."""
+    """Points in order of appearance, each at least APART from those before it."""
     shown: list[int] = []
     for index in range(len(places)) if among is None else np.flatnonzero(among):
         if all(np.abs(places[index] - places[other]).max() > APART for other in shown):

@@ -1,18 +1,18 @@
-"""All views of a run as tabs, each made when its tab is first opened."""
+"""All visuals of a run as tabs, each computed when its tab is first opened."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..data.image_set import ImageSet
 from ..data.views import Views
-from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run, load_run
 from ..runtime.errors import UserError
@@ -20,6 +20,9 @@ from ..runtime.randomness import generator
 from .attention import Attention
 from .embedding import Embedding
 from .inspector import Inspector
+from .kit.drawing import readable
+from .kit.extra import extra
+from .kit.subject import tap_names
 from .ladder import Ladder
 from .levels import Levels
 from .mixer import TapMixer
@@ -27,28 +30,31 @@ from .pair import ViewPair
 from .scrubber import Scrubber
 from .tug import TugOfWar
 
-BATCH = 32  # pictures beside the one looked at: for means, readouts and gradients
+if TYPE_CHECKING:
+    from . import Visual
+
+BATCH = 32  # images besides the one looked at: for means, readouts and gradients
 
 
 class Explorer:
-    """`Explorer(run).widget()`: a run, or its folder, looked at from all sides on one picture.
+    """`Explorer(run).widget()`: everything there is to see of a run, or its folder, on one image.
 
-    `picture`: uint8 (3, H, W), such as `subject.photograph` reads; None takes one of the run's own. `makers`: name of each
-    tab -> what computes its view; what the run has nothing for (no decoder, no snapshots, one loss) is not among them.
+    `image`: uint8 (3, H, W), such as `subject.photograph` reads; None takes one of the run's own. `makers`: name of each
+    tab -> what computes its visual; a run without decoder, snapshots or second loss has fewer tabs.
     """
 
-    def __init__(self, run: Run | str | Path, picture: Tensor | None = None) -> None:
+    def __init__(self, run: Run | str | Path, image: Tensor | None = None) -> None:
+        """Read the run; nothing is computed yet."""
         self.run = run if isinstance(run, Run) else load_run(run)
-        self.picture = picture
+        self.image = image
         self._views = Views(self.run.recipe.views, self.run.recipe.seed)
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, Visual] = {}
         self.makers = self._makers()
 
-    def _makers(self) -> dict[str, Callable[[], Any]]:
+    def _makers(self) -> dict[str, Callable[[], Visual]]:
         run, encoder, decoder = self.run, self.run.encoder, self.run.decoder
-        level = "stage" if is_hierarchical(encoder.backbone) else "block"
-        names = [f"{level} {index}" for index in encoder.tap_indices]
-        makers: dict[str, Callable[[], Any]] = {
+        names = tap_names(encoder)
+        makers: dict[str, Callable[[], Visual]] = {
             "attention": lambda: Attention.compute(encoder, self.seen[0][0], self.seen[1][0]),
             "patches": lambda: Inspector.of_run(run, self.images[0]),
         }
@@ -58,7 +64,7 @@ class Explorer:
         makers["levels"] = lambda: Levels.compute(encoder, *self.seen)
         if len(self._views.views) > 1:
             makers["view pair"] = lambda: ViewPair.compute(self._views, self.images[0], encoder.tap_grids[0])
-        makers["embedding"] = lambda: Embedding.compute(run.evaluated, self.pictures, run.mean, run.std, count=400)
+        makers["embedding"] = lambda: Embedding.compute(run.evaluated, self.own, run.mean, run.std, count=400)
         if decoder is not None and not run.model.detached and run.recipe.framework != "none":
             rows = torch.arange(1 + BATCH)
             makers["tug of war"] = lambda: TugOfWar.compute(run.model, self._views(self.images, 0, rows), run.metrics)
@@ -66,10 +72,10 @@ class Explorer:
             makers["time"] = lambda: Scrubber.compute({run.folder.name: run}, self.seen[0][0])
         return makers
 
-    def view(self, name: str) -> Any:
-        """The view behind a tab, computed once. Raises UserError for a name that is not among `makers`."""
+    def tab(self, name: str) -> Visual:
+        """The visual of a tab, computed once. Raises UserError for a name that is not among `makers`."""
         if name not in self.makers:
-            raise UserError(f"no view {name!r} of this run; there are {', '.join(self.makers)}")
+            raise UserError(f"no tab {name!r} for this run; there are {', '.join(self.makers)}")
         if name not in self._opened:
             self._opened[name] = self.makers[name]()
         return self._opened[name]
@@ -80,42 +86,46 @@ class Explorer:
         return f"{self.run.folder.name}, {recipe.framework} with {recipe.arch}, as {', '.join(self.makers)}."
 
     def widget(self) -> Any:
-        """The tabs; the first is open."""
-        import ipywidgets as widgets
-
+        """The tabs; the first is open. A visual that this run cannot give says why."""
+        widgets = extra("ipywidgets")
         names = list(self.makers)
         tabs = widgets.Tab([widgets.VBox() for _ in names], titles=names, selected_index=0)
 
         def show(*_: Any) -> None:
             box = tabs.children[tabs.selected_index]
             if not box.children:
-                box.children = (self.view(names[tabs.selected_index]).widget(),)
+                try:
+                    box.children = (self.tab(names[tabs.selected_index]).widget(),)
+                except UserError as error:
+                    box.children = (widgets.HTML(html.escape(readable(str(error)))),)
 
         tabs.observe(show, names="selected_index")
         show()
         return tabs
 
     @cached_property
-    def pictures(self) -> ImageSet:
+    def own(self) -> ImageSet:
+        """The run's own images."""
         return self.run.images()
 
     @cached_property
     def images(self) -> Tensor:
-        """uint8 (1 + BATCH, 3, H, W): the picture looked at, then others of the run's own."""
-        order = torch.randint(len(self.pictures), (1 + BATCH,), generator=generator(0, "explorer"))
-        own = self.pictures.images[order]
-        if self.picture is not None:
-            own[:1] = (255 * at_size(self.picture[None], own.shape[-1])).round().to(torch.uint8)
-        return own
+        """uint8 (1 + BATCH, 3, H, W): the image looked at, then others of the run's own."""
+        order = torch.randint(len(self.own), (1 + BATCH,), generator=generator(0, "explorer"))
+        chosen = self.own.images[order]
+        if self.image is not None:
+            chosen[:1] = (255 * at_size(self.image[None], chosen.shape[-1])).round().to(torch.uint8)
+        return chosen
 
     @cached_property
     def seen(self) -> tuple[Tensor, Tensor]:
-        """`images` as the encoder is shown them outside of training, in [0, 1], and normalised."""
-        views = at_size(self.images, self.run.recipe.image_size)
-        return views, self.run.model.normalise(views)
+        """`images` as the encoder sees them outside of training, in [0, 1], and normalised."""
+        shown = at_size(self.images, self.run.recipe.image_size)
+        return shown, self.run.model.normalise(shown)
 
     @cached_property
     def taps(self) -> tuple[Tensor, ...]:
         """K maps (1 + BATCH, C_i, h_i, w_i) of `seen`: one forward for mixer and ladder."""
         with torch.no_grad():
-            return self.run.encoder(self.seen[1]).taps
+            taps: tuple[Tensor, ...] = self.run.encoder(self.seen[1]).taps
+        return taps

@@ -1,4 +1,4 @@
-"""The patch inspector: point at a patch and see what it attends to, what resembles it, how well it is redrawn, and
+"""The patch inspector: point at a patch and see what it attends to, what resembles it, its reconstruction error, and
 where the other view shows it."""
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from torch.nn import functional as F
 
 from ..data.views import ViewParameters, Views
 from ..decoder import ReconstructionDecoder
-from ..encoder import TappedEncoder, is_hierarchical
+from ..encoder import TappedEncoder
 from ..runs import Run
-from .attention import attention_top, enlarge, mark_patch, pack_blocks
+from .kit import palette
+from .kit.attention import attention_top, pack_blocks
 from .kit.capture import BlockAttention, capture
 from .kit.correspondence import corresponding, patches_at
-from .kit.panel import strip
-from .kit.viewer import on_scale, pack, pack_picture, pack_scale, to_html, viewer
-from .reconstruction import ERROR_RANGE
+from .kit.drawing import Figure, enlarge, outline, show_image
+from .kit.subject import tap_names
+from .kit.viewer import on_scale, pack, pack_image, pack_scale, to_html, viewer
 
-FINEST = 16  # patches a side: finer taps are halved down to it, or similarities of all pairs would fill a page
+FINEST = 16  # patches a side: finer taps are averaged down, or the similarities of all pairs would fill a page
 
 # Blocks, heads, rows and columns count from 0 everywhere; a place on another grid than the pointer's names its grid.
 WORDS = {
@@ -33,7 +34,7 @@ WORDS = {
     "head": "in block {block}, head {head},",
     "attention": "Patch at {here}: {who} it looks most at {to} ({sent} %), and {by} looks most at it ({received} %)",
     "similar": "; at {tap} it is most like {like} (cosine {cosine})",
-    "error": "; its reconstruction error is {error}, the picture's {mean}",
+    "error": "; its reconstruction error is {error}, the mean of the view {mean}",
     "match": "; the other view shows it in {there}",
     "no_match": "; the other view does not show it",
 }
@@ -41,12 +42,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Inspector:
-    """`picture` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `similarities`: for each tap the cosine of all
-    pairs of patches (h, w, h, w), `names` of the taps; `error` (H, W): mean over colours of |redrawn - view|, None
-    without a decoder; `other`, the second view (H, W, 3), and `match`, where it shows each patch of the first tap
-    (h, w, 4), as `corresponding` gives it; None without a second view."""
+    """`view` (H, W, 3) in [0, 1]; `blocks`: each one's attention; `similarities`: for each tap the cosine of all pairs of
+    patches (h, w, h, w), `names` of the taps; `error` (H, W): mean over colours of |reconstruction - view|, None without
+    a decoder; `other`, the second view (H, W, 3), and `match`, where it shows each patch of the first tap (h, w, 4), as
+    `corresponding` gives it; None without a second view."""
 
-    picture: np.ndarray
+    view: np.ndarray
     blocks: tuple[BlockAttention, ...]
     similarities: tuple[np.ndarray, ...]
     names: tuple[str, ...]
@@ -64,13 +65,12 @@ class Inspector:
         decoder: ReconstructionDecoder | None = None,
         parameters: Sequence[ViewParameters] = (),
     ) -> Inspector:
-        """`views`: the inspected one and, if there is one, another of the same picture, (3, H, W) each, in [0, 1];
-        `parameters`: what `Views.parameters` drew for them, of one picture. Encoder and decoder run once."""
+        """`views`: the inspected one and, if there is one, another of the same image, (3, H, W) each, in [0, 1];
+        `parameters`: what `Views.parameters` drew for them, of one image. Encoder and decoder run once."""
         captured, (_, taps) = capture(encoder.backbone, normalise(views[0][None])[0], encoder.tap_indices)
         blocks = tuple(replace(block, weights=on_scale(block.weights, 0, 1)) for block in captured)
-        level = "stage" if is_hierarchical(encoder.backbone) else "block"
         similarities = tuple(on_scale(_cosines(tap[0]), -1, 1) for tap in taps)
-        made = cls(_show(views[0]), blocks, similarities, tuple(f"{level} {i}" for i in encoder.tap_indices))
+        made = cls(_show(views[0]), blocks, similarities, tap_names(encoder))
         if decoder is not None:
             decoder.eval()
             made = replace(made, error=(decoder(taps)[0] - views[0]).abs().mean(0).cpu().numpy())
@@ -81,7 +81,7 @@ class Inspector:
 
     @classmethod
     def of_run(cls, run: Run, image: Tensor, seed: int = 0) -> Inspector:
-        """Two views of a uint8 `image` (3, H, W), made as in training, before the online encoder and its decoder."""
+        """Two views of a uint8 `image` (3, H, W), made as in training, through the online encoder and its decoder."""
         make, row = Views(run.recipe.views[:2], seed), torch.zeros(1).long()
         parameters = make.parameters(0, row, *image.shape[1:])
         views = [view[0] for view in make(image[None], 0, row)]
@@ -89,18 +89,19 @@ class Inspector:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """What is pointed at: the patches of the first tap, halved to FINEST a side or less."""
-        return self.similarities[0].shape[:2]  # type: ignore[return-value]
+        """h and w of the patches one can point at: those of the first tap, at most FINEST a side."""
+        h, w = self.similarities[0].shape[:2]
+        return h, w
 
     @property
     def start(self) -> dict[str, Any]:
-        """What is shown at first: the middle, the last block and tap."""
+        """What is shown at first: the central patch, the last block and tap."""
         h, w = self.grid
         last = {"block": len(self.blocks) - 1, "head": "mean", "tap": len(self.names) - 1}
         return last | {"row": h // 2, "column": w // 2}
 
     def attention(self, block: int, head: int | str, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
-        """From and to a patch, (h, w) each; `head`: a number (the last where a block has fewer) or "mean"."""
+        """From and to a patch, (h, w) each; `head`: a number (the last if a block has fewer) or "mean"."""
         one = self.blocks[block]
         r, c = self._on(one.grid, row, column)
         token = one.prefix + r * one.grid[1] + c
@@ -111,7 +112,8 @@ class Inspector:
     def similarity(self, tap: int, row: int, column: int) -> np.ndarray:
         """Cosine of the patch with every patch of a tap, (h, w), in [-1, 1]."""
         r, c = self._on(self.similarities[tap].shape[:2], row, column)
-        return self.similarities[tap][r, c]
+        cosines: np.ndarray = self.similarities[tap][r, c]
+        return cosines
 
     def _on(self, grid: Sequence[int], row: int, column: int) -> tuple[int, int]:
         """The patch of another grid that covers, or begins, the one pointed at."""
@@ -119,12 +121,13 @@ class Inspector:
 
     def _errors(self) -> np.ndarray:
         """The error's mean over each patch pointed at, (h, w)."""
-        (h, w), (height, width) = self.grid, self.picture.shape[:2]
+        (h, w), (height, width) = self.grid, self.view.shape[:2]
         error = np.asarray(self.error)[: height // h * h, : width // w * w]
-        return error.reshape(h, height // h, w, width // w).mean((1, 3)).astype(np.float32)
+        means: np.ndarray = error.reshape(h, height // h, w, width // w).mean((1, 3))
+        return means.astype(np.float32)
 
     def describe(self, **state: Any) -> str:
-        """All that is known of one patch, in one sentence; `start` fills in what is not given of the state."""
+        """One patch in one sentence; `start` fills in what is not given of the state."""
         state = self.start | state
         block, head, tap, row, column = (state[key] for key in ("block", "head", "tap", "row", "column"))
         one, (sent, received) = self.blocks[block], self.attention(block, head, row, column)
@@ -154,45 +157,43 @@ class Inspector:
         words = WORDS["place" if tuple(grid) == self.grid else "place_of"]
         return words.format(row=at[0], column=at[1], h=grid[0], w=grid[1])
 
-    def figure(self, **state: Any) -> Any:
+    def figure(self, **state: Any) -> Figure:
         """The patch on the view, attention from and to it, similarity, error and the other view."""
-        from matplotlib import pyplot as plt
-
         state = self.start | state
         block, head, tap, row, column = (state[key] for key in ("block", "head", "tap", "row", "column"))
-        (sent, received), top = self.attention(block, head, row, column), attention_top(self.blocks)
-        warm, error = {"cmap": "cividis", "vmin": 0, "vmax": top}, {"cmap": "cividis", "vmin": 0, "vmax": ERROR_RANGE}
-        signed = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+        sent, received = self.attention(block, head, row, column)
+        attention = {"cmap": "cividis", "vmin": 0, "vmax": attention_top(self.blocks)}
         who = f"block {block}" + (f", head {head}" if isinstance(head, int) else "")
         panels: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-            ("view", self.picture, {}),
-            (f"attention from it, {who}", sent, warm),
-            (f"attention to it, {who}", received, warm),
-            (f"cosine at {self.names[tap]}", self.similarity(tap, row, column), signed),
+            ("view", self.view, {}),
+            (f"attention from it, {who}", sent, attention),
+            (f"attention to it, {who}", received, attention),
+            (f"cosine at {self.names[tap]}", self.similarity(tap, row, column), palette.signed_map()),
         ]
-        panels += [] if self.error is None else [("reconstruction error", self.error, error)]
+        panels += [] if self.error is None else [("reconstruction error", self.error, palette.error_map())]
         panels += [] if self.other is None else [("other view", self.other, {})]
-        figure, axes = plt.subplots(2, 3, figsize=(7.6, 4.6), layout="compressed")
-        height, width = self.picture.shape[:2]
+        figure = Figure(7.6, 4.6)
+        axes = figure.subplots(2, 3)
+        height, width = self.view.shape[:2]
         for axis, (title, shown, options) in zip(axes.flat, panels, strict=False):
-            image = strip(axis, shown if shown.ndim == 3 else enlarge(shown, height, width), title, **options)
+            image = show_image(axis, shown if shown.ndim == 3 else enlarge(shown, height, width), title, **options)
             if options:
                 figure.colorbar(image, ax=axis, fraction=0.05)
-            here = (row / self.grid[0], column / self.grid[1], 1 / self.grid[0], 1 / self.grid[1])
-            there = self.match[row, column] if title == "other view" and self.match is not None else here
-            mark_patch(axis, there, height, width)
+            place = np.array((row / self.grid[0], column / self.grid[1], 1 / self.grid[0], 1 / self.grid[1]))
+            if title == "other view" and self.match is not None:
+                place, (height, width) = self.match[row, column], shown.shape[:2]
+            outline(axis, place * (height, width, height, width))
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
-        plt.close(figure)
         return figure
 
     def widget(self) -> Any:
-        """In the browser: point at a patch of any picture, or use the arrow keys."""
+        """In the browser: point at a patch of any image, or use the arrow keys."""
         return viewer("inspector", self._data(), self.start, self.describe)
 
     def to_html(self, heads: bool = True, script: bool = True) -> str:
-        """The widget as a fragment of a page. Without `heads` only their mean travels; without `script` the page must
-        bring it (`viewer.page_script`)."""
+        """The widget as a fragment of a page. Without `heads` it holds only their mean; without `script` the page must
+        add it (`viewer.page_script`)."""
         return to_html("inspector", self._data(heads), self.start, "Patch inspector", self.describe(), script)
 
     def _data(self, heads: bool = True) -> dict[str, Any]:
@@ -200,13 +201,13 @@ class Inspector:
             {"name": name, "grid": cosines.shape[:2], "cosines": pack_scale(cosines, -1, 1)}
             for name, cosines in zip(self.names, self.similarities, strict=True)
         ]
-        data: dict[str, Any] = {"picture": pack_picture(self.picture), "grid": self.grid, "taps": taps, "words": WORDS}
+        data: dict[str, Any] = {"view": pack_image(self.view), "grid": self.grid, "taps": taps, "words": WORDS}
         data |= {"blocks": pack_blocks(self.blocks, heads), "top": attention_top(self.blocks)}
         if self.error is not None:
-            data |= {"error": pack_scale(self.error, 0, ERROR_RANGE), "range": ERROR_RANGE}
+            data |= {"error": pack_scale(self.error, 0, palette.ERROR_RANGE), "range": palette.ERROR_RANGE}
             data |= {"errors": pack(self._errors()), "mean": f"{self.error.mean():.3f}"}
         if self.other is not None and self.match is not None:
-            data |= {"other": pack_picture(self.other), "match": pack(self.match.astype(np.float32))}
+            data |= {"other": pack_image(self.other), "match": pack(self.match.astype(np.float32))}
             data |= {"matched": patches_at(self.match, self.grid).tolist()}
         return data
 
@@ -222,7 +223,7 @@ def _cosines(tap: Tensor) -> np.ndarray:
 
 def _top(values: np.ndarray) -> tuple[int, int]:
     """Row and column of the largest value."""
-    return divmod(int(values.argmax()), values.shape[1])
+    return divmod(int(values.argmax()), int(values.shape[1]))
 
 
 def _show(view: Tensor) -> np.ndarray:

@@ -13,17 +13,19 @@ from torch.nn import functional as F
 
 from ..encoder import TappedEncoder, encode, is_hierarchical
 from ..runtime.errors import UserError
-from .kit.panel import panel, strip
+from .kit.drawing import Figure, show_image
+from .kit.extra import extra
+from .kit.panel import panel
 from .kit.readout import Readout
 
 
 @dataclass(frozen=True)
 class Levels:
-    """`picture` (H, W, 3) in [0, 1]; `maps`, one for each block or stage, (h, w, 3) in [0, 1]: the first three principal
-    components of its patch features as red, green and blue; `pixels`, how much of the picture (R squared, in [0, 1]) a
-    linear readout of each block's patches explains; `tapped`, the blocks RePre reads; `shared`: one basis for all blocks."""
+    """`image` (H, W, 3) in [0, 1]; `maps`, one for each block or stage, (h, w, 3) in [0, 1]: the first three principal
+    components of its patch features as red, green and blue; `pixels`, how much of the pixels (R squared, in [0, 1]) a
+    linear readout of each block's patches explains; `tapped`, the blocks RePre taps; `shared`: one basis for all blocks."""
 
-    picture: np.ndarray
+    image: np.ndarray
     maps: tuple[np.ndarray, ...]
     pixels: tuple[float, ...]
     tapped: tuple[int, ...]
@@ -31,39 +33,38 @@ class Levels:
 
     @classmethod
     @torch.no_grad()
-    def compute(cls, encoder: TappedEncoder, views: Tensor, normalised: Tensor, shared: bool = False) -> Levels:
-        """One forward over `normalised` (B, 3, H, W); the first of `views` (B, 3, H, W), in [0, 1], is shown.
+    def compute(cls, encoder: TappedEncoder, images: Tensor, normalised: Tensor, shared: bool = False) -> Levels:
+        """One forward over `normalised` (B, 3, H, W); `images` (B, 3, H, W) in [0, 1] are the same. The first is shown.
 
-        The linear readout is fitted on half of the pictures and scored on the other half, so give a few dozen. `shared`:
+        The linear readout is fitted on half of the images and scored on the other half, so give a few dozen. `shared`:
         the blocks of a ViT write into one residual stream, so one basis can serve all, and equal colours then mean equal
         directions. Raises UserError for that on a Swin, whose stages differ in width.
         """
         if shared and is_hierarchical(encoder.backbone):
-            raise UserError("a Swin's stages differ in width and share no basis; leave `shared` out")
+            raise UserError("shared=True: the stages of a Swin differ in width and have no common basis; leave it out")
         encoder.eval()
         depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
         taps = encode(encoder.backbone, normalised, tuple(range(depth))).taps
         first = [tap[0] for tap in taps]
         maps = shared_colours(first) if shared else tuple(colours(tap) for tap in first)
-        scores = tuple(_readout(tap, views) for tap in taps)
-        return cls(views[0].permute(1, 2, 0).numpy(), maps, scores, encoder.tap_indices, shared)
+        scores = tuple(_explained(tap, images) for tap in taps)
+        return cls(images[0].permute(1, 2, 0).numpy(), maps, scores, encoder.tap_indices, shared)
 
-    def figure(self) -> Any:
-        """The picture, then every block's map; tapped ones are marked."""
-        from matplotlib import pyplot as plt
-
-        columns = len(self.maps) + 1
-        figure, axes = plt.subplots(1, columns, figsize=(1.15 * columns, 1.7), layout="compressed")
-        strip(axes[0], self.picture, "view")
-        for index, (axis, colours) in enumerate(zip(axes[1:], self.maps, strict=True)):
+    def figure(self, block: int | None = None) -> Figure:
+        """The image, then every block's map, with the share of pixels below; or one block's map enlarged."""
+        chosen = range(len(self.maps)) if block is None else [block]
+        columns = len(chosen) + 1
+        figure = Figure(1.15 * columns, 1.7) if block is None else Figure(4.4, 2.4)
+        axes = figure.subplots(1, columns)
+        show_image(axes[0], self.image, "image")
+        for axis, index in zip(axes[1:], chosen, strict=True):
             mark = " (tap)" if index in self.tapped else ""
-            strip(axis, colours, f"block {index}{mark}")
+            show_image(axis, self.maps[index], f"block {index}{mark}")
             axis.set_xlabel(f"{self.pixels[index]:.2f}", fontsize=9)
-        plt.close(figure)
         return figure
 
     def describe(self, block: int | None = None) -> str:
-        """The figure, or one block of it, in one sentence."""
+        """The figure in one sentence."""
         if block is None:
             first, last = self.pixels[0], self.pixels[-1]
             basis = " in one basis" if self.shared else ""
@@ -78,17 +79,7 @@ class Levels:
 
     def widget(self) -> Any:
         """A slider over blocks."""
-        import ipywidgets as widgets
-
-        def draw(block: int) -> tuple[Any, str]:
-            from matplotlib import pyplot as plt
-
-            figure, axes = plt.subplots(1, 2, figsize=(4.4, 2.4), layout="compressed")
-            strip(axes[0], self.picture, "view")
-            strip(axes[1], self.maps[block], f"block {block}")
-            return figure, self.describe(block)
-
-        return panel(draw, block=widgets.IntSlider(0, 0, len(self.maps) - 1, description="block"))
+        return panel(self, block=extra("ipywidgets").IntSlider(0, 0, len(self.maps) - 1, description="block"))
 
 
 def colours(tap: Tensor) -> np.ndarray:
@@ -97,12 +88,12 @@ def colours(tap: Tensor) -> np.ndarray:
     tokens = tokens - tokens.mean(0)
     scores = tokens @ torch.linalg.svd(tokens, full_matrices=False)[2][:3].T  # (h*w, 3)
     low, high = scores.min(0).values, scores.max(0).values
-    return ((scores - low) / (high - low).clamp(min=1e-6)).unflatten(0, tap.shape[1:]).numpy()
+    return np.asarray(((scores - low) / (high - low).clamp(min=1e-6)).unflatten(0, tap.shape[1:]))
 
 
 def shared_colours(taps: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
-    """Maps (C, h, w) of equal width -> (h, w, 3) each, in [0, 1], by components and a range that all share. Deep blocks are
-    larger, so each is centred and brought to the same spread before."""
+    """Maps (C, h, w) of equal width -> (h, w, 3) each, in [0, 1], with one basis and range for all. Deep blocks have
+    larger features, so each map is centred and scaled to the same spread first."""
     tokens = [tap.flatten(1).T - tap.mean((1, 2)) for tap in taps]  # (h*w, C) each
     tokens = [each / each.square().mean().sqrt().clamp(min=1e-6) for each in tokens]
     basis = torch.linalg.svd(torch.cat(tokens), full_matrices=False)[2][:3].T  # (C, 3)
@@ -112,11 +103,11 @@ def shared_colours(taps: Sequence[Tensor]) -> tuple[np.ndarray, ...]:
     return tuple(each.unflatten(0, tap.shape[1:]).numpy() for each, tap in zip(scores, taps, strict=True))
 
 
-def _readout(tap: Tensor, views: Tensor) -> float:
-    """R squared in [0, 1] of a linear readout of each patch's pixels, on the half of the pictures it was not fitted on."""
+def _explained(tap: Tensor, images: Tensor) -> float:
+    """R squared in [0, 1] of a linear readout of the pixels from each patch, on the half it was not fitted on."""
     half = len(tap) // 2
-    drawn = Readout.fit(tap[:half], views[:half]).draw(tap[half:])  # (B/2, 3, H, W)
-    patch = views.shape[-1] // tap.shape[-1]
-    truth = F.pixel_unshuffle(views[half:], patch)  # (B/2, 3*P*P, h, w)
-    spread = (truth - truth.mean((0, 2, 3), keepdim=True)).square().sum()
-    return float((1 - (drawn - views[half:]).square().sum() / spread).clamp(0, 1))
+    read = Readout.fit(tap[:half], images[:half]).reconstruct(tap[half:])  # (B/2, 3, H, W)
+    patch = images.shape[-1] // tap.shape[-1]
+    patches = F.pixel_unshuffle(images[half:], patch)  # (B/2, 3*P*P, h, w)
+    spread = (patches - patches.mean((0, 2, 3), keepdim=True)).square().sum()
+    return float((1 - (read - images[half:]).square().sum() / spread).clamp(0, 1))

@@ -1,4 +1,4 @@
-"""View, reconstruction and error side by side."""
+"""View, reconstruction, error and attention, one below the other."""
 
 from __future__ import annotations
 
@@ -11,75 +11,100 @@ from torch import Tensor
 
 from ..data.views import Views
 from ..runs import Run
-from .kit.panel import panel, strip
-
-ERROR_RANGE = 0.5  # the error map is black at 0 and brightest here, in every figure
+from ..runtime.errors import UserError
+from .kit import palette
+from .kit.capture import capture
+from .kit.drawing import Figure, absolute_error, show_image
+from .kit.extra import extra
+from .kit.panel import panel
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """`views` and `pictures` (B, H, W, 3) in [0, 1], the latter clipped for display; `l1` (B,) of the unclipped ones."""
+    """`views` and `reconstructions` (B, H, W, 3) in [0, 1], the latter clipped for display; `l1` (B,) of the unclipped
+    ones. `attention` (B, h, w): shares of the attention of `block`, from the class token or, without one, that each patch
+    receives on average; None for an encoder without attention."""
 
     views: np.ndarray
-    pictures: np.ndarray
+    reconstructions: np.ndarray
     l1: np.ndarray
+    attention: np.ndarray | None = None
+    block: int = 0
+    class_token: bool = True
 
     @classmethod
-    def compute(cls, run: Run, images: Tensor, seed: int = 0) -> Reconstructions:
-        """Augment uint8 `images` (B, 3, H, W) as in training, run encoder and decoder once."""
-        view = Views(run.recipe.views[:1], seed)(images, 0, torch.arange(len(images)))[0]
-        picture = run.reconstruct(view)
-        l1 = (picture - view).abs().mean((1, 2, 3))
-        return cls(_show(view), _show(picture.clamp(0, 1)), l1.numpy())
+    @torch.no_grad()
+    def compute(cls, run: Run, images: Tensor, seed: int = 0, block: int | None = None) -> Reconstructions:
+        """Augment uint8 `images` (B, 3, H, W) as in training, run encoder and decoder once on each view.
 
-    def figure(self) -> Any:
-        """Three rows: the augmented view, its reconstruction, the absolute error (fixed range)."""
-        from matplotlib import pyplot as plt
+        `block`: whose attention; None means the middle one. Raises UserError for a run without a decoder.
+        """
+        make = Views(run.recipe.views[:1], seed)
+        view = make(images, 0, torch.arange(len(images)))[0]  # (B, 3, H, W)
+        reconstruction = run.reconstruct(view)
+        l1 = (reconstruction - view).abs().mean((1, 2, 3))  # (B,)
+        made = _show(view), _show(reconstruction.clamp(0, 1)), l1.numpy()
+        try:
+            captured = [capture(run.encoder.backbone, x)[0] for x in run.model.normalise(view)]
+        except UserError:
+            return cls(*made)
+        block = (len(captured[0]) - 1) // 2 if block is None else block
+        attention = np.stack([blocks[block].overall() for blocks in captured])
+        return cls(*made, attention, block, captured[0][block].class_token)
 
-        count = len(self.views)
-        figure, axes = plt.subplots(3, count, figsize=(1.1 * count + 0.9, 3.7), squeeze=False, layout="compressed")
-        error = np.abs(self.pictures - self.views).mean(-1)
-        for column in range(count):
-            axes[0][column].imshow(self.views[column])
-            axes[1][column].imshow(self.pictures[column])
-            shown = axes[2][column].imshow(error[column], cmap="cividis", vmin=0, vmax=ERROR_RANGE)
-            axes[2][column].set_xlabel(f"{self.l1[column]:.3f}", fontsize=9)
-        for row, name in enumerate(("view", "redrawn", "error (L1)")):
-            axes[row][0].set_ylabel(name, fontsize=10)
-        for axis in axes.flat:
-            axis.set_xticks([])
-            axis.set_yticks([])
-        figure.colorbar(shown, ax=axes[2], fraction=0.02, label="|error|")
-        plt.close(figure)
+    @property
+    def who(self) -> str:
+        """Whose attention is shown, in words."""
+        return f"class token, block {self.block}" if self.class_token else f"mean patch, block {self.block}"
+
+    def figure(self, image: int | None = None) -> Figure:
+        """Rows of views, reconstructions, absolute errors (fixed range) and attention; or one image enlarged."""
+        chosen = range(len(self.views)) if image is None else [image]
+        rows = 3 + (self.attention is not None)
+        if image is None:
+            figure = Figure(1.1 * len(chosen) + 1.2, 1.12 * rows + 0.3)
+            axes = figure.subplots(rows, len(chosen), squeeze=False)
+        else:
+            figure = Figure(2.4 * rows, 2.5)
+            axes = figure.subplots(1, rows, squeeze=False).T
+        names = ["view", "reconstruction", "error", "attention"]
+        error = absolute_error(self.reconstructions, self.views)
+        for column, index in enumerate(chosen):
+            show_image(axes[0][column], self.views[index])
+            show_image(axes[1][column], self.reconstructions[index])
+            shown = show_image(axes[2][column], error[index], **palette.error_map())
+            axes[2][column].set_xlabel(f"L1 {self.l1[index]:.3f}", fontsize=9)
+            if self.attention is not None:
+                colours = palette.attention_map(float(self.attention.max()))
+                looked = show_image(axes[3][column], self.attention[index], **colours)
+        figure.colorbar(shown, ax=axes[2], fraction=0.03, label="|error|" if image is None else "")
+        if self.attention is not None:
+            figure.colorbar(looked, ax=axes[3], fraction=0.03, label="share" if image is None else "")
+        for row, name in zip(axes, names, strict=False):
+            if image is None:
+                row[0].set_ylabel(name, fontsize=10)
+            else:
+                row[0].set_title(f"attention, {self.who}" if name == "attention" else name, fontsize=9)
         return figure
 
-    def describe(self, picture: int | None = None) -> str:
-        """The figure, or one picture of it, in one sentence."""
-        if picture is not None:
-            return (
-                f"Picture {picture}: its view, the decoder's drawing, and the error, {self.l1[picture]:.3f} on average."
-            )
+    def describe(self, image: int | None = None) -> str:
+        """The figure in one sentence."""
+        if image is not None:
+            text = f"Image {image}: a view, its reconstruction, and the error, {self.l1[image]:.3f} on average"
+            if self.attention is None:
+                return f"{text}."
+            row, column = np.unravel_index(self.attention[image].argmax(), self.attention[image].shape)
+            share = self.attention[image].max()
+            return f"{text}; attention ({self.who}) is highest at row {row}, column {column} ({share:.0%})."
+        attention = "" if self.attention is None else f"; below, attention ({self.who})"
         return (
-            f"{len(self.views)} augmented views, each redrawn by the decoder from the encoder's taps; the mean absolute "
-            f"error of a picture is {self.l1.min():.3f} to {self.l1.max():.3f} on a scale from 0 to 1."
+            f"{len(self.views)} augmented views, each reconstructed by the decoder from the encoder's taps; the mean "
+            f"absolute error of an image is {self.l1.min():.3f} to {self.l1.max():.3f} on a scale from 0 to 1{attention}."
         )
 
     def widget(self) -> Any:
-        """A slider over pictures, enlarged."""
-        import ipywidgets as widgets
-
-        def draw(picture: int) -> tuple[Any, str]:
-            from matplotlib import pyplot as plt
-
-            view, drawn = self.views[picture], self.pictures[picture]
-            figure, axes = plt.subplots(1, 3, figsize=(7, 2.5), layout="compressed")
-            strip(axes[0], view, "view")
-            strip(axes[1], drawn, "redrawn")
-            error = strip(axes[2], np.abs(drawn - view).mean(-1), "error", cmap="cividis", vmin=0, vmax=ERROR_RANGE)
-            figure.colorbar(error, ax=axes[2], fraction=0.05)
-            return figure, self.describe(picture)
-
-        return panel(draw, picture=widgets.IntSlider(0, 0, len(self.views) - 1, description="picture"))
+        """A slider over images, enlarged."""
+        return panel(self, image=extra("ipywidgets").IntSlider(0, 0, len(self.views) - 1, description="image"))
 
 
 def _show(x: Tensor) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Time x depth: one picture through the snapshots of one or several runs, and through the blocks of their encoders."""
+"""Time x depth: one image through the snapshots of one or several runs, and through the blocks of their encoders."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +15,21 @@ from ..encoder import is_hierarchical
 from ..repre import RePre
 from ..runs import Run
 from ..runtime.errors import UserError
+from .kit import palette
 from .kit.capture import capture
-from .kit.panel import panel, strip
+from .kit.drawing import Figure, readable, show_image
+from .kit.extra import extra
+from .kit.panel import panel
 from .levels import colours
-from .truth import looked_at
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One snapshot. `picture` (H, W, 3): the decoder's, clipped for display, and its `l1`, or None without a decoder. Of
-    each of L blocks (stages of a Swin): `attention` (h, w) of the class token over patches, mean over heads, in a Swin
-    what a patch receives on average; `features` (h, w, 3), three principal components as colours."""
+    """One snapshot. `reconstruction` (H, W, 3), clipped for display, and its `l1`, or None without a decoder. Of each of L
+    blocks (stages of a Swin): `attention` (h, w), see `BlockAttention.overall`; `features` (h, w, 3), three principal
+    components as colours."""
 
-    picture: np.ndarray | None
+    reconstruction: np.ndarray | None
     l1: float | None
     attention: tuple[np.ndarray, ...]
     features: tuple[np.ndarray, ...]
@@ -34,33 +37,34 @@ class Moment:
 
 @dataclass(frozen=True)
 class Scrubber:
-    """`view` (H, W, 3) in [0, 1]; `moments`: name of a run -> its T snapshots, the untrained model first; `steps` (T,): after
-    which each was taken; `class_token`: whether attention is that of one."""
+    """`image` (H, W, 3) in [0, 1]; `moments`: name of a run -> its T snapshots, the untrained model first; `steps` (T,): the
+    step after which each was taken; `class_token`: whether attention is that of one."""
 
-    view: np.ndarray
+    image: np.ndarray
     moments: dict[str, tuple[Moment, ...]]
     steps: tuple[int, ...]
     class_token: bool
 
     @classmethod
-    def compute(cls, runs: Mapping[str, Run], view: Tensor) -> Scrubber:
-        """The snapshots that all `runs` share, on `view` (3, H, W) in [0, 1]. Raises UserError for runs without a snapshot in
-        common, or of different depth."""
+    def compute(cls, runs: Mapping[str, Run], image: Tensor) -> Scrubber:
+        """The snapshots that all `runs` share, on `image` (3, H, W) in [0, 1]. Raises UserError for runs without a snapshot
+        in common, or of different depth."""
         steps = sorted(set.intersection(*(set(run.snapshots) for run in runs.values())))
         if len(steps) < 2:
             raise UserError(
-                f"{', '.join(str(run.folder) for run in runs.values())}: no snapshot after the same step in all; pretrain "
-                "with --snapshots 8, and the same steps where runs shall be compared"
+                f"{', '.join(str(run.folder) for run in runs.values())}: no snapshots after the same steps; train with "
+                "snapshots=8, and with equal steps= to compare runs"
             )
         models = {name: [run.at(step) for step in steps] for name, run in runs.items()}
-        moments = {name: _steady([_moment(model, view) for model in several]) for name, several in models.items()}
+        moments = {name: _steady([_moment(model, image) for model in several]) for name, several in models.items()}
         if len({len(several[0].attention) for several in moments.values()}) > 1:
-            raise UserError("these runs have encoders of different depth; scrub through them one by one")
+            raise UserError("the encoders of these runs differ in depth; show them one by one")
         class_token = not is_hierarchical(next(iter(runs.values())).encoder.backbone)
-        return cls(view.permute(1, 2, 0).numpy(), moments, tuple(steps), class_token)
+        return cls(image.permute(1, 2, 0).numpy(), moments, tuple(steps), class_token)
 
     @property
     def depth(self) -> int:
+        """L: blocks, or stages of a Swin."""
         return len(next(iter(self.moments.values()))[0].attention)
 
     @property
@@ -69,36 +73,54 @@ class Scrubber:
         return max(float(a.max()) for several in self.moments.values() for moment in several for a in moment.attention)
 
     def draw(self, axes: Any, moment: Moment, block: int) -> Any:
-        """Reconstruction, attention and features of one moment into three matplotlib axes; returns the middle image."""
-        if moment.picture is None:
+        """Reconstruction, attention and features of one moment into three matplotlib axes; returns the attention map."""
+        if moment.reconstruction is None:
             axes[0].text(0.5, 0.5, "no decoder", ha="center", va="center", fontsize=9)
             axes[0].set(xticks=[], yticks=[], aspect="equal")
         else:
-            strip(axes[0], moment.picture)
+            show_image(axes[0], moment.reconstruction)
             axes[0].set_xlabel(f"L1 {moment.l1:.3f}", fontsize=9)
-        strip(axes[2], moment.features[block])
-        return strip(axes[1], moment.attention[block], cmap="viridis", vmin=0, vmax=self.brightest)
+        show_image(axes[2], moment.features[block])
+        return show_image(axes[1], moment.attention[block], **palette.attention_map(self.brightest))
 
-    def figure(self, block: int | None = None) -> Any:
-        """Three rows for each run, reconstruction, attention and features, over time from left to right."""
-        from matplotlib import pyplot as plt
-
+    def figure(self, time: int | None = None, block: int | None = None) -> Figure:
+        """Reconstruction, attention and features of each run at one depth, over time from left to right; or one moment,
+        a column for each run. `block` None means the last."""
         block = self.depth - 1 if block is None else block
+        return self._over_time(block) if time is None else self._moment(time, block)
+
+    def _over_time(self, block: int) -> Figure:
         rows, columns = 3 * len(self.moments), len(self.steps)
-        figure, axes = plt.subplots(rows, columns, figsize=(1.2 * columns + 1, 1.25 * rows), layout="compressed")
+        figure = Figure(1.2 * columns + 1, 1.25 * rows)
+        axes = figure.subplots(rows, columns)
         for index, (name, several) in enumerate(self.moments.items()):
             part = axes[3 * index : 3 * index + 3]
             for column, moment in enumerate(several):
                 shown = self.draw(part[:, column], moment, block)
                 part[0, column].set_title(f"step {self.steps[column]}" if index == 0 else "", fontsize=9)
-            for axis, row in zip(part[:, 0], (f"{name}\nredrawn", "attention", "features"), strict=True):
-                axis.set_ylabel(row, fontsize=9)
+            rows_of_run = f"{readable(name)}\nreconstruction", "attention", "features"
+            for axis, row in zip(part[:, 0], rows_of_run, strict=True):
+                axis.set_ylabel(row, fontsize=9, parse_math=False)
             figure.colorbar(shown, ax=part[1], fraction=0.02, label="share")
-        plt.close(figure)
+        return figure
+
+    def _moment(self, time: int, block: int) -> Figure:
+        columns = len(self.moments) + 1
+        figure = Figure(2 * columns, 5.6)
+        axes = figure.subplots(3, columns)
+        show_image(axes[0][0], self.image, "image")
+        for axis in axes[1:, 0]:
+            axis.set_axis_off()
+        for column, (name, several) in enumerate(self.moments.items(), 1):
+            shown = self.draw(axes[:, column], several[time], block)
+            axes[0][column].set_title(readable(name), fontsize=9, parse_math=False)
+        for axis, row in zip(axes[:, 1], ("reconstruction", "attention", "features"), strict=True):
+            axis.set_ylabel(row, fontsize=9)
+        figure.colorbar(shown, ax=axes[1, 1:], fraction=0.03, label="share of attention")
         return figure
 
     def describe(self, time: int | None = None, block: int | None = None) -> str:
-        """One moment at one block, or the whole way, in one sentence."""
+        """One moment at one block, or all of them, in one sentence."""
         looks = "the class token looks most" if self.class_token else "most attention goes"
         if time is None:
             first, last = ({n: m[i] for n, m in self.moments.items()} for i in (0, -1))
@@ -111,59 +133,40 @@ class Scrubber:
         for name, several in self.moments.items():
             moment, attention = several[time], several[time].attention[block]
             row, column = np.unravel_index(attention.argmax(), attention.shape)
-            drawn = "" if moment.l1 is None else f"redraws with L1 {moment.l1:.3f}, "
-            told.append(f"{name} {drawn}{looks} on row {row}, column {column} ({attention.max():.0%})")
+            l1 = "" if moment.l1 is None else f"reconstructs with L1 {moment.l1:.3f}, "
+            told.append(f"{name} {l1}{looks} on row {row}, column {column} ({attention.max():.0%})")
         return f"After step {self.steps[time]}, at depth {block}: {'; '.join(told)}."
 
     def widget(self) -> Any:
         """Sliders for time and depth; a column for each run."""
-        import ipywidgets as widgets
-
-        def draw(time: int, block: int) -> tuple[Any, str]:
-            from matplotlib import pyplot as plt
-
-            columns = len(self.moments) + 1
-            figure, axes = plt.subplots(3, columns, figsize=(2 * columns, 5.6), layout="compressed")
-            strip(axes[0][0], self.view, "view")
-            for axis in axes[1:, 0]:
-                axis.set_axis_off()
-            for column, (name, several) in enumerate(self.moments.items(), 1):
-                shown = self.draw(axes[:, column], several[time], block)
-                axes[0][column].set_title(name, fontsize=9)
-            for axis, row in zip(axes[:, 1], ("redrawn", "attention", "features"), strict=True):
-                axis.set_ylabel(row, fontsize=9)
-            figure.colorbar(shown, ax=axes[1, 1:], fraction=0.03, label="share of attention")
-            plt.close(figure)
-            return figure, self.describe(time, block)
-
+        widgets = extra("ipywidgets")
         moments = [(f"step {step}", index) for index, step in enumerate(self.steps)]
         return panel(
-            draw,
+            self,
             time=widgets.SelectionSlider(options=moments, value=len(moments) - 1, description="time"),
             block=widgets.IntSlider(self.depth - 1, 0, self.depth - 1, description="depth"),
         )
 
 
 @torch.no_grad()
-def _moment(model: RePre, view: Tensor) -> Moment:
+def _moment(model: RePre, image: Tensor) -> Moment:
     """One forward gives attention, features and, through the decoder, the reconstruction."""
-    encoder, image = model.framework.evaluated, model.normalise(view)
+    encoder = model.framework.evaluated
     depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
-    blocks, (_, features) = capture(encoder.backbone, image, tuple(range(depth)))
-    picture, l1 = None, None
-    if (
-        model.decoder is not None and encoder is model.framework.online
-    ):  # a decoder reads the online encoder's taps only
-        drawn = model.decoder([features[index] for index in encoder.tap_indices])[0]  # (3, H, W)
-        picture, l1 = drawn.clamp(0, 1).permute(1, 2, 0).numpy(), float((drawn - view).abs().mean())
+    blocks, (_, features) = capture(encoder.backbone, model.normalise(image), tuple(range(depth)))
+    shown, l1 = None, None
+    if model.decoder is not None and encoder is model.framework.online:  # the decoder reads the online encoder's taps
+        reconstruction = model.decoder([features[index] for index in encoder.tap_indices])[0]  # (3, H, W)
+        shown = reconstruction.clamp(0, 1).permute(1, 2, 0).numpy()
+        l1 = float((reconstruction - image).abs().mean())
     if is_hierarchical(encoder.backbone):
         blocks = list({block.grid: block for block in blocks}.values())  # the last block of each stage
-    return Moment(picture, l1, tuple(looked_at(block) for block in blocks), tuple(colours(tap[0]) for tap in features))
+    return Moment(shown, l1, tuple(block.overall() for block in blocks), tuple(colours(tap[0]) for tap in features))
 
 
 def _steady(moments: list[Moment]) -> tuple[Moment, ...]:
-    """The sign of a principal component means nothing: turn each to agree with the moment before, so colours stay."""
-    for before, after in zip(moments, moments[1:], strict=False):
+    """The sign of a principal component is arbitrary: flip each to agree with the moment before, so that colours stay."""
+    for before, after in itertools.pairwise(moments):
         for one, two in zip(before.features, after.features, strict=True):
             for c in range(3):
                 if ((one[..., c] - one[..., c].mean()) * (two[..., c] - two[..., c].mean())).sum() < 0:

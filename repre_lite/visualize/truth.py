@@ -13,18 +13,19 @@ from torch import Tensor
 from ..data.scenes import Scenes
 from ..decoder import ReconstructionDecoder
 from ..encoder import TappedEncoder
-from .attention import enlarge
-from .kit.capture import BlockAttention, capture, heaviest
-from .kit.panel import strip
+from .kit.capture import capture, heaviest
+from .kit.drawing import Figure, enlarge, show_image
+from .kit.extra import extra
+from .kit.panel import panel
 
 
 @dataclass(frozen=True)
 class Truth:
-    """For B scenes: `pictures` (B, H, W, 3), `masks` of the object and `kept`, what holds `mass` of the attention, bool
-    (B, H, W). `iou` of the two, `share` of the attention on the object, `area` of the object: (B,) in [0, 1]. `inside`
-    and `outside` (B,): mean absolute reconstruction error on and off the object, None without a decoder."""
+    """For B scenes: `images` (B, H, W, 3), `masks` of the object and `kept`, where `mass` of the attention lies, bool
+    (B, H, W). `share` of the attention on the object, (B,) in [0, 1]. `inside` and `outside` (B,): mean absolute
+    reconstruction error on and off the object, None without a decoder."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     masks: np.ndarray
     kept: np.ndarray
     mass: float
@@ -41,38 +42,41 @@ class Truth:
         scenes: Scenes,
         decoder: ReconstructionDecoder | None = None,
         mass: float = 0.6,
+        block: int = -1,
     ) -> Truth:
-        """One forward for each scene: the attention of the last block, mean over heads (see `looked_at`), and the error
-        of the picture itself redrawn, without augmentation."""
-        views, masks = scenes.images.float() / 255, scenes.masks.numpy()
+        """One forward for each scene: the attention of `block`, see `BlockAttention.overall`, and the error of the
+        reconstruction of the scene itself, without augmentation."""
+        images, masks = scenes.images.float() / 255, scenes.masks.numpy()
         kept, share, inside, outside = [], [], [], []
-        for view, mask in zip(views, masks, strict=True):
-            blocks, (_, taps) = capture(encoder.backbone, normalise(view[None])[0], encoder.tap_indices)
-            seen = looked_at(blocks[-1])
-            kept.append(enlarge(heaviest(seen, mass), *mask.shape))
-            share.append(on_object(seen, mask))
+        for image, mask in zip(images, masks, strict=True):
+            blocks, (_, taps) = capture(encoder.backbone, normalise(image[None])[0], encoder.tap_indices)
+            attention = blocks[block].overall()
+            kept.append(enlarge(heaviest(attention, mass), *mask.shape))
+            share.append(on_object(attention, mask))
             if decoder is not None:
-                error = (decoder.eval()(taps)[0] - view).abs().mean(0).numpy()  # (H, W)
+                error = (decoder.eval()(taps)[0] - image).abs().mean(0).numpy()  # (H, W)
                 inside.append(error[mask].mean())
                 outside.append(error[~mask].mean())
         regions = (np.array(inside), np.array(outside)) if decoder is not None else (None, None)
-        return cls(views.permute(0, 2, 3, 1).numpy(), masks, np.stack(kept), mass, np.array(share), *regions)
+        return cls(images.permute(0, 2, 3, 1).numpy(), masks, np.stack(kept), mass, np.array(share), *regions)
 
     @property
     def iou(self) -> np.ndarray:
-        return (self.masks & self.kept).sum((1, 2)) / (self.masks | self.kept).sum((1, 2))
+        """Intersection over union of object and kept attention, (B,) in [0, 1]."""
+        intersection, union = (self.masks & self.kept).sum((1, 2)), (self.masks | self.kept).sum((1, 2))
+        return np.asarray(intersection / union)
 
     @property
     def area(self) -> np.ndarray:
-        """The object's share of the picture: what uniform attention puts on it."""
-        return self.masks.mean((1, 2))
+        """The object's share of the image, (B,): the share that uniform attention puts on it."""
+        return np.asarray(self.masks.mean((1, 2)))
 
-    def describe(self, picture: int | None = None) -> str:
+    def describe(self, image: int | None = None) -> str:
         """All scenes, or one of them, in one sentence."""
-        one = slice(None) if picture is None else slice(picture, picture + 1)
-        who = f"On {len(self.masks)} scenes" if picture is None else f"On scene {picture}"
+        one = slice(None) if image is None else slice(image, image + 1)
+        who = f"On {len(self.masks)} scenes" if image is None else f"On scene {image}"
         text = (
-            f"{who} the object fills {self.area[one].mean():.0%} of the picture and gets {self.share[one].mean():.0%} "
+            f"{who} the object fills {self.area[one].mean():.0%} of the image and gets {self.share[one].mean():.0%} "
             f"of the attention; the patches with {self.mass:.0%} of it overlap the object with an IoU of "
             f"{self.iou[one].mean():.2f}"
         )
@@ -83,26 +87,22 @@ class Truth:
             )
         return text + "."
 
-    def figure(self) -> Any:
-        """Scenes with their objects outlined, veiled where attention does not look; the numbers of each below."""
-        from matplotlib import pyplot as plt
-
-        count = len(self.masks)
-        figure, axes = plt.subplots(1, count, figsize=(1.4 * count + 0.2, 2.1), squeeze=False, layout="compressed")
-        for index, axis in enumerate(axes[0]):
-            picture, kept = self.pictures[index], self.kept[index][..., None]
-            strip(axis, np.where(kept, picture, 0.3 * picture + 0.35), f"IoU {self.iou[index]:.2f}")
-            axis.contour(self.masks[index], levels=[0.5], colors="white", linewidths=1.2)
+    def figure(self, image: int | None = None) -> Figure:
+        """Scenes, or one of them, with their objects outlined, veiled where the attention is low; numbers below."""
+        chosen = range(len(self.masks)) if image is None else [image]
+        figure = Figure(1.4 * len(chosen) + 0.2, 2.1) if image is None else Figure(3, 3.3)
+        axes = figure.subplots(1, len(chosen), squeeze=False)[0]
+        for axis, index in zip(axes, chosen, strict=True):
+            shown, kept = self.images[index], self.kept[index][..., None]
+            show_image(axis, np.where(kept, shown, 0.3 * shown + 0.35), f"IoU {self.iou[index]:.2f}")
+            if self.masks[index].any() and not self.masks[index].all():
+                axis.contour(self.masks[index], levels=[0.5], colors="white", linewidths=1.2)
             axis.set_xlabel(f"{self.share[index]:.0%} on it", fontsize=9)
-        plt.close(figure)
         return figure
 
-
-def looked_at(block: BlockAttention) -> np.ndarray:
-    """Where a block looks, mean over heads, (h, w): from the class token, or without one (Swin) from all patches."""
-    if block.prefix:
-        return block.sent(0).mean(0)
-    return block.dense().mean((0, 1)).reshape(block.grid)
+    def widget(self) -> Any:
+        """A slider over the scenes, enlarged."""
+        return panel(self, image=extra("ipywidgets").IntSlider(0, 0, len(self.masks) - 1, description="scene"))
 
 
 def on_object(weights: np.ndarray, mask: np.ndarray) -> float:

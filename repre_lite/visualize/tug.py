@@ -14,17 +14,20 @@ from torch import Tensor
 
 from ..repre import RePre
 from ..runtime.errors import UserError
+from .kit import palette
+from .kit.drawing import Figure
+from .kit.extra import extra
 from .kit.panel import panel
 
-NAMES, COLOURS, STYLES = ("contrastive", "reconstruction"), ("#0072B2", "#D55E00"), ("o-", "s--")
+ROLES = {"contrastive": palette.CONTRASTIVE, "reconstruction": palette.RECONSTRUCTION}
 BLOCK = re.compile(r"(?:layers\.(\d+)\.)?blocks\.(\d+)")  # timm's names in a ViT and in a Swin
 
 
 @dataclass(frozen=True)
 class TugOfWar:
     """`blocks`: names of the L blocks; `norms` (2, L): of the gradient of the contrastive and of the reconstruction loss,
-    unweighted, by a block's parameters; `cosine` (L,) between the two gradients, in [-1, 1]; `weights`: what the losses
-    are multiplied by; `history`: lines of metrics.jsonl, for the weights over time."""
+    unweighted, with respect to a block's parameters; `cosine` (L,) between the two gradients, in [-1, 1]; `weights` of the
+    two losses; `history`: lines of metrics.jsonl, for the weights over time."""
 
     blocks: tuple[str, ...]
     norms: np.ndarray
@@ -34,14 +37,16 @@ class TugOfWar:
 
     @classmethod
     def compute(cls, model: RePre, views: Sequence[Tensor], history: Sequence[dict[str, Any]] = ()) -> TugOfWar:
-        """One forward of `views`, (B, 3, H, W) each in [0, 1], one backward from each loss; `model` stays as it was.
+        """One forward of `views`, (B, 3, H, W) each in [0, 1], one backward from each loss; `model` is not changed.
 
-        Raises UserError where the encoder does not learn from both losses.
+        Raises UserError if the encoder does not learn from both losses.
         """
         if model.decoder is None or model.detached or model.weights[0] is None:
-            raise UserError("a tug of war needs two losses that train the encoder: --reconstruction multi or single, and "
-                            "a contrastive --framework")  # fmt: skip
-        model = copy.deepcopy(model).train()  # batch norm as in training; its statistics are the copy's
+            raise UserError(
+                "a tug of war needs two losses that train the encoder: reconstruction=multi or single and a contrastive "
+                "framework="
+            )
+        model = copy.deepcopy(model).train()  # batch norm as in training; its statistics belong to the copy
         losses = model(views)
         modules = model.framework.online.backbone.named_modules()
         blocks = {name: list(module.parameters()) for name, module in modules if BLOCK.fullmatch(name)}
@@ -53,7 +58,7 @@ class TugOfWar:
             pulls.append([torch.cat([next(parts) for _ in parameters]) for parameters in blocks.values()])
         cosine = [float(torch.cosine_similarity(one, two, dim=0)) for one, two in zip(*pulls, strict=True)]
         return cls(
-            tuple(_spoken(name) for name in blocks),
+            tuple(_label(name) for name in blocks),
             np.array([[float(pull.norm()) for pull in row] for row in pulls]),
             np.array(cosine),
             tuple(float(weight) for weight in model.weights),  # type: ignore[arg-type]
@@ -62,8 +67,8 @@ class TugOfWar:
 
     def together(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
         """With the reconstruction loss weighted `ratio` times the contrastive: the reconstruction's share of the pull on
-        each block, (L,) in [0, 1], and the cosines (2, L) of the summed gradient with that of each loss. A negative one
-        means that a small step along the sum raises that loss."""
+        each block, (L,) in [0, 1], and the cosines (2, L) of the summed gradient with that of each loss. If one is negative,
+        a small step along the sum raises that loss."""
         one, two = self.norms[0], ratio * self.norms[1]
         product = one * two * self.cosine
         length = np.sqrt((one**2 + two**2 + 2 * product).clip(1e-24))
@@ -75,34 +80,31 @@ class TugOfWar:
         """The reconstruction's weight over the contrastive one's, as learned."""
         return self.weights[1] / self.weights[0]
 
-    def figure(self, ratio: float | None = None) -> Any:
+    def figure(self, ratio: float | None = None) -> Figure:
         """Pulls of both losses on each block at the weights, the cosine between them, and the weights over time."""
-        from matplotlib import pyplot as plt
-
         ratio = self.ratio if ratio is None else ratio
         over_time = [line for line in self.history if line.get("weight_reconstruction") is not None]
-        figure, axes = plt.subplots(
-            1, 2 + bool(over_time), figsize=(2.9 * (2 + bool(over_time)), 2.8), layout="constrained"
-        )
-        where = range(len(self.blocks))
+        columns = 2 + bool(over_time)
+        figure = Figure(2.9 * columns, 2.8, "constrained")
+        axes = figure.subplots(1, columns)
+        blocks = range(len(self.blocks))
         _, along = self.together(ratio)
-        for index, (name, colour, style) in enumerate(zip(NAMES, COLOURS, STYLES, strict=True)):
-            axes[0].plot(where, self.norms[index] * (1, ratio)[index], style, color=colour, label=name)
-            axes[1].plot(where, along[index], style, color=colour, label=f"sum with {name}")
-        axes[1].bar(where, self.cosine, color="0.7", label="one with the other")
+        for index, (name, style) in enumerate(ROLES.items()):
+            axes[0].plot(blocks, self.norms[index] * (1, ratio)[index], **style.options(), label=name)
+            axes[1].plot(blocks, along[index], **style.options(), label=f"sum with {name}")
+        axes[1].bar(blocks, self.cosine, color=palette.FAINT, label="one with the other")
         axes[1].axhline(0, color="black", linewidth=0.8)
         axes[0].set(ylabel="gradient norm at the weights", yscale="log", title=f"pull, ratio {ratio:.3g}")
         axes[1].set(ylabel="cosine of gradients", ylim=(-1.05, 1.05), title="agreement")
         for axis in axes[:2]:
-            axis.set(xlabel="block", xticks=list(where))
+            axis.set(xlabel="block", xticks=list(blocks))
             axis.legend(frameon=False, fontsize=8)
         if over_time:
-            for name, colour, style in zip(NAMES, COLOURS, ("-", "--"), strict=True):
+            for name, style in ROLES.items():
                 values = [line["weight_" + name] for line in over_time]
-                axes[2].plot([line["step"] for line in over_time], values, style, color=colour, label=name)
+                axes[2].plot([line["step"] for line in over_time], values, **style.options(False), label=name)
             axes[2].set(xlabel="step", ylabel="weight", yscale="log", title="weights over time")
             axes[2].legend(frameon=False, fontsize=9)
-        plt.close(figure)
         return figure
 
     def describe(self, ratio: float | None = None) -> str:
@@ -110,8 +112,11 @@ class TugOfWar:
         ratio = self.ratio if ratio is None else ratio
         share, along = self.together(ratio)
         low, high = int(self.cosine.argmin()), int(self.cosine.argmax())
-        raised = [f"the {name} loss in {count} of {len(self.blocks)} blocks"
-                  for name, row in zip(NAMES, along, strict=True) if (count := int((row < 0).sum()))]  # fmt: skip
+        raised = [
+            f"the {name} loss in {count} of {len(self.blocks)} blocks"
+            for name, row in zip(ROLES, along, strict=True)
+            if (count := int((row < 0).sum()))
+        ]
         return (
             f"With the reconstruction weighted {ratio:.3g} times the contrastive loss it makes {share[0]:.0%} of the pull on "
             f"{self.blocks[0]} and {share[-1]:.0%} on {self.blocks[-1]}; the cosine of their gradients lies between "
@@ -121,16 +126,14 @@ class TugOfWar:
 
     def widget(self) -> Any:
         """A slider over the ratio of the weights, from a hundredth to a hundred times the learned one."""
-        import ipywidgets as widgets
-
         middle = float(np.log10(self.ratio))
-        slider = widgets.FloatLogSlider(
+        slider = extra("ipywidgets").FloatLogSlider(
             self.ratio, min=middle - 2, max=middle + 2, step=0.1, description="ratio", continuous_update=False
         )
-        return panel(lambda ratio: (self.figure(ratio), self.describe(ratio)), ratio=slider)
+        return panel(self, ratio=slider)
 
 
-def _spoken(name: str) -> str:
-    """ "layers.1.blocks.0" -> "stage 1 block 0"."""
+def _label(name: str) -> str:
+    """A block's name: "layers.1.blocks.0" -> "stage 1 block 0"."""
     stage, block = BLOCK.fullmatch(name).groups()  # type: ignore[union-attr]
     return f"block {block}" if stage is None else f"stage {stage} block {block}"

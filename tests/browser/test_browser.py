@@ -22,8 +22,8 @@ IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.k
 TRACEBACKS = """() => [...document.querySelectorAll('[data-mime-type="application/vnd.jupyter.stderr"]')]
   .map((node) => node.textContent).filter((text) => /Traceback|Error/.test(text))"""
 CELLS = [
-    "from repre_lite.visualize.explorer import Explorer\n\nexplorer = Explorer('run')\nexplorer.view('levels').widget()",
-    "explorer.view('patches').widget()",
+    "from repre_lite.visualize import Explorer\n\nexplorer = Explorer('run')\nexplorer.tab('levels').widget()",
+    "explorer.tab('patches').widget()",
     "explorer.widget()",
 ]
 
@@ -114,7 +114,7 @@ def test_a_notebook_runs_and_its_widgets_move(chromium, lab):
         inspector.scroll_into_view_if_needed()
         pointed, sentence = inspector.locator("canvas[tabindex]").first, inspector.locator("[aria-live]")
         side = pointed.bounding_box()["width"]
-        changed(page, pointed, lambda: pointed.hover(position={"x": side / 8, "y": side / 8}))
+        changed(page, pointed, lambda: pointed.hover(position={"x": side / 16, "y": side / 16}))
         assert sentence.text_content().startswith("Patch at row 0, column 0:")
         changed(page, pointed, lambda: pointed.press("ArrowDown"))
         assert sentence.text_content().startswith("Patch at row 1, column 0:")
@@ -164,10 +164,10 @@ def test_a_report_from_disk_is_live_without_network(chromium, report, width, sch
         pointed = inspector.locator("canvas[tabindex]").first
         pointed.scroll_into_view_if_needed()
         side = pointed.bounding_box()["width"]
-        changed(page, pointed, lambda: pointed.hover(position={"x": side * 0.9, "y": side * 0.1}))
-        assert "Patch at row 0, column 3:" in inspector.locator("[aria-live]").text_content()
+        changed(page, pointed, lambda: pointed.hover(position={"x": side * 0.9, "y": side * 0.05}))
+        assert "Patch at row 0, column 7:" in inspector.locator("[aria-live]").text_content()
         changed(page, pointed, lambda: pointed.press("ArrowDown"))
-        assert "Patch at row 1, column 3:" in inspector.locator("[aria-live]").text_content()
+        assert "Patch at row 1, column 7:" in inspector.locator("[aria-live]").text_content()
 
         page.keyboard.press("Home")
         contrast = page.evaluate(

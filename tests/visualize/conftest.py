@@ -1,5 +1,7 @@
-"""What the views are shown: an untrained run on a ViT and on a Swin, and six pictures."""
+"""What the visuals are shown: an untrained run on a ViT and on a Swin, and six images; and how widgets are tested."""
 
+import base64
+import html
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 @pytest.fixture(scope="session", params=["vit_micro", "swin_micro"])
 def run(request):
-    """Encoder and decoder as they are drawn, on 32 pixels."""
+    """Encoder and decoder as they are initialised, at 32 pixels."""
     import repre_lite as rl
     from repre_lite.repre import RePre
     from repre_lite.runs import Run
@@ -26,3 +28,56 @@ def views():
 def taps(run, views):
     with torch.no_grad():
         return run.encoder(run.model.normalise(views)).taps
+
+
+def _positions(control):
+    """Every position of a control, or both ends and the middle of a continuous one."""
+    import ipywidgets
+
+    if isinstance(control, ipywidgets.IntSlider):
+        return list(range(control.min, control.max + 1, control.step))
+    if isinstance(control, ipywidgets.FloatLogSlider):
+        return [control.base**e for e in (control.min, (control.min + control.max) / 2, control.max)]
+    if isinstance(control, ipywidgets.SelectionSlider):
+        return list(control.options)
+    assert isinstance(control, ipywidgets.ToggleButton)
+    return [True, False]
+
+
+def _shown(box):
+    """The PNG in the widget's data address."""
+    return base64.b64decode(box.image.value.split("base64,")[1].split('"')[0])
+
+
+@pytest.fixture(scope="session")
+def positions():
+    return _positions
+
+
+@pytest.fixture(scope="session")
+def shown():
+    return _shown
+
+
+@pytest.fixture(scope="session")
+def move_all():
+    """`move_all(box, expected)`: move every control through its range; `expected(values)` is the sentence for them."""
+
+    def move(box, expected):
+        start = {name: control.value for name, control in box.controls.items()}
+        first = _shown(box)
+        for name, control in box.controls.items():
+            assert control.description
+            seen = set()
+            for value in _positions(control):
+                control.value = value
+                image = _shown(box)
+                assert image.startswith(b"\x89PNG")
+                assert html.unescape(box.sentence.value) == expected(start | {name: value})
+                assert box.sentence.value == html.escape(html.unescape(box.sentence.value))
+                seen.add(image)
+            assert len(seen) == len(_positions(control)), f"{name} does not change the image"
+            control.value = start[name]
+            assert _shown(box) == first  # bytes differ only if the figure does
+
+    return move

@@ -11,7 +11,7 @@ import repre_lite as rl
 from repre_lite.data.image_set import ImageSet
 from repre_lite.runtime.errors import UserError
 from repre_lite.visualize.embedding import Embedding
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SIZES = {"count": 60, "perplexities": (4, 500)}
@@ -50,28 +50,28 @@ def test_maps_lie_in_the_unit_square_and_keep_neighbours(embedding):
 
 
 def test_random_labels_are_not_found(encoder):
-    pictures = flat(6, 20)
-    shuffled = pictures.labels[torch.randperm(120, generator=torch.Generator().manual_seed(1))]
-    view = Embedding.compute(encoder, ImageSet(pictures.images, shuffled, pictures.classes), (0.5,) * 3, (0.25,) * 3,
+    images = flat(6, 20)
+    shuffled = images.labels[torch.randperm(120, generator=torch.Generator().manual_seed(1))]
+    view = Embedding.compute(encoder, ImageSet(images.images, shuffled, images.classes), (0.5,) * 3, (0.25,) * 3,
                              count=120, perplexities=())  # fmt: skip
     assert view.knn < 0.5 and list(view.maps) == ["PCA"]
 
 
-def test_so_many_classes_are_drawn_with_all_their_pictures(encoder):
-    pictures = flat(12, 8)
-    view = Embedding.compute(encoder, pictures, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=())
+def test_so_many_classes_are_drawn_with_all_their_images(encoder):
+    images = flat(12, 8)
+    view = Embedding.compute(encoder, images, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=())
     assert len(view.classes) == 5 and len(view.labels) == 40 and set(view.labels) == set(range(5))
-    again = Embedding.compute(encoder, pictures, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=())
-    other = Embedding.compute(encoder, pictures, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=(), seed=1)
+    again = Embedding.compute(encoder, images, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=())
+    other = Embedding.compute(encoder, images, (0.5,) * 3, (0.25,) * 3, most=5, perplexities=(), seed=1)
     assert view.classes == again.classes != other.classes
-    assert len(Embedding.compute(encoder, pictures, (0.5,) * 3, (0.25,) * 3, most=None, perplexities=()).classes) == 12
+    assert len(Embedding.compute(encoder, images, (0.5,) * 3, (0.25,) * 3, most=None, perplexities=()).classes) == 12
 
 
 def test_without_labels_and_with_too_few(encoder):
-    pictures = flat(1, 12)
-    view = Embedding.compute(encoder, ImageSet(pictures.images, None, ()), (0.5,) * 3, (0.25,) * 3, perplexities=(2,))
-    assert view.classes == ("picture",) and png(view.figure()).startswith(PNG)
-    with pytest.raises(UserError, match="7 pictures.*8 or more"):
+    images = flat(1, 12)
+    view = Embedding.compute(encoder, ImageSet(images.images, None, ()), (0.5,) * 3, (0.25,) * 3, perplexities=(2,))
+    assert view.classes == ("image",) and png(view.figure()).startswith(PNG)
+    with pytest.raises(UserError, match="needs 8 images or more, not 7"):
         Embedding.compute(encoder, flat(1, 7), (0.5,) * 3, (0.25,) * 3)
 
 
@@ -80,10 +80,10 @@ def test_figure_and_sentences(embedding):
     titles = [axis.get_title() for axis in figure.axes]
     assert [title.split(",")[0] for title in titles] == [*embedding.maps, list(embedding.maps)[-1]]
     assert f"{embedding.knn:.0%}" in figure.get_suptitle() and png(figure).startswith(PNG)
-    assert "60 pictures of 6 classes" in embedding.describe() and f"{embedding.knn:.0%}" in embedding.describe()
+    assert "60 images of 6 classes" in embedding.describe() and f"{embedding.knn:.0%}" in embedding.describe()
     for name in embedding.maps:
         assert embedding.describe(name).startswith(name) and f"{embedding.trust[name]:.3f}" in embedding.describe(name)
-        assert "10 pictures of class grey <2>" in embedding.describe(name, 2)
+        assert "10 images of class grey <2>" in embedding.describe(name, 2)
 
 
 def test_widget_moves_through_everything(embedding):
@@ -95,9 +95,11 @@ def test_widget_moves_through_everything(embedding):
                 values = {"map": name, "only": only, "thumbnails": thumbnails}
                 for key, value in values.items():
                     box.controls[key].value = value
-                assert html.unescape(box.sentence.value) == embedding.describe(name, None if only < 0 else only)
-                picture = base64.b64decode(box.picture.value.split("base64,")[1].split('"')[0])
-                assert picture.startswith(PNG)
-                seen.add(picture)
+                assert html.unescape(box.sentence.value) == embedding.describe(
+                    name, None if only < 0 else only, thumbnails
+                )
+                image = base64.b64decode(box.image.value.split("base64,")[1].split('"')[0])
+                assert image.startswith(PNG)
+                seen.add(image)
     assert len(seen) == len(embedding.maps) * 7 * 2
     assert all(control.description for control in box.controls.values())

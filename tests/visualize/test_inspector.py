@@ -12,7 +12,7 @@ from repre_lite.frameworks import framework_class
 from repre_lite.visualize.inspector import FINEST, Inspector, _cosines
 from repre_lite.visualize.kit.capture import capture
 from repre_lite.visualize.kit.correspondence import corresponding, patches_at
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def test_fine_taps_are_averaged_down():
 def test_the_error_is_that_of_the_reconstruction(run, inspector, view):
     error = (run.reconstruct(view[0]) - view[0])[0].abs().mean(0).numpy()
     assert np.allclose(inspector.error, error, atol=1e-5)
-    assert np.allclose(inspector.picture, view[0][0].permute(1, 2, 0))
+    assert np.allclose(inspector.view, view[0][0].permute(1, 2, 0))
     h, w = inspector.grid
     patch = error[: 32 // h, 32 // w : 2 * 32 // w].mean()
-    assert f"its reconstruction error is {patch:.3f}, the picture's {error.mean():.3f}" in inspector.describe(
+    assert f"its reconstruction error is {patch:.3f}, the mean of the view {error.mean():.3f}" in inspector.describe(
         row=0, column=1
     )
 

@@ -7,11 +7,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import repre_lite as rl
-from repre_lite.visualize.kit.panel import png
-from repre_lite.visualize.kit.readout import Readout
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.ladder import Ladder
 
 
@@ -23,46 +21,27 @@ def ladder(run, views, taps):
 def test_the_last_rung_is_the_decoders_output(run, ladder, taps, views):
     with torch.no_grad():
         plain = run.decoder([tap[:2] for tap in taps]).permute(0, 2, 3, 1).numpy()
-    assert ladder.pictures.shape == (2, len(taps) - 1, 32, 32, 3)
-    assert np.allclose(ladder.pictures[:, -1], plain, atol=1e-6)
+    assert ladder.reconstructions.shape == (2, len(taps) - 1, 32, 32, 3)
+    assert np.allclose(ladder.reconstructions[:, -1], plain, atol=1e-6)
     assert np.array_equal(ladder.views, views[:2].permute(0, 2, 3, 1).numpy())
     assert np.allclose(ladder.l1[:, -1], [np.abs(a - b).mean() for a, b in zip(plain, ladder.views, strict=True)])
     error = np.square(plain[1].clip(0, 1) - ladder.views[1]).mean()
     assert ladder.psnr[1, -1] == pytest.approx(-10 * np.log10(error), rel=1e-5)
 
 
-def test_readouts_never_saw_the_pictures_they_draw(run, ladder, taps, views):
+def test_readouts_never_saw_the_images_they_draw(run, ladder, taps, views):
     assert ladder.fitted == 4
     changed = views.clone()
     changed[:2] = 0
     again = Ladder.compute(run.decoder, taps, changed, shown=2)
-    assert np.array_equal(again.pictures, ladder.pictures)
+    assert np.array_equal(again.reconstructions, ladder.reconstructions)
     changed[2:] = 0
     other = Ladder.compute(run.decoder, taps, changed, shown=2)
-    assert np.allclose(other.pictures[:, :-1], 0, atol=1e-6) and np.array_equal(
-        other.pictures[:, -1], ladder.pictures[:, -1]
+    assert np.allclose(other.reconstructions[:, :-1], 0, atol=1e-6) and np.array_equal(
+        other.reconstructions[:, -1], ladder.reconstructions[:, -1]
     )
-    with pytest.raises(rl.UserError, match="give some more"):
+    with pytest.raises(rl.UserError, match="give more"):
         Ladder.compute(run.decoder, taps, views, shown=6)
-
-
-def test_a_readout_finds_a_linear_head_and_matches_least_squares():
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(8, 5, 4, 4, generator=generator, dtype=torch.float64)
-    head = torch.nn.Conv2d(5, 3 * 4, 1).double()
-    with torch.no_grad():
-        pictures = F.pixel_shuffle(head(maps), 2)  # (8, 3, 8, 8)
-    readout = Readout.fit(maps, pictures)
-    assert np.allclose(readout.draw(maps), pictures, atol=0.05)  # the ridge shrinks a little
-    noise = torch.rand(8, 3, 8, 8, generator=generator)
-    x = maps.permute(0, 2, 3, 1).reshape(-1, 5).numpy()
-    y = F.pixel_unshuffle(noise, 2).permute(0, 2, 3, 1).reshape(-1, 12).double().numpy()
-    centred = x - x.mean(0)
-    ridge = 1e-2 * np.diag(centred.T @ centred).mean() * np.eye(5)
-    slow = np.linalg.lstsq(
-        np.concatenate([centred, np.linalg.cholesky(ridge).T]), np.concatenate([y - y.mean(0), np.zeros((5, 12))])
-    )[0]
-    assert np.allclose(Readout.fit(maps, noise).weight, slow)
 
 
 def test_rungs_are_named_from_deep_to_shallow(run, ladder, views, taps):
@@ -86,13 +65,13 @@ def test_figure_says_what_draws_each_rung(ladder):
 def test_every_state_of_the_widget_and_its_sentence(ladder):
     widget = ladder.widget()
     sentences = set()
-    for picture in range(2):
+    for image in range(2):
         for rung, name in enumerate(ladder.names):
-            widget.state = {"picture": picture, "rung": rung}
-            assert widget.sentence == ladder.describe(picture, rung)
-            assert name in widget.sentence and f"Picture {picture}" in widget.sentence
+            widget.state = {"image": image, "rung": rung}
+            assert widget.sentence == ladder.describe(image, rung)
+            assert name in widget.sentence and f"Image {image}" in widget.sentence
             assert ("the decoder's own head" in widget.sentence) == (rung == len(ladder.names) - 1)
-            assert f"{ladder.l1[picture, rung]:.3f}" in widget.sentence
+            assert f"{ladder.l1[image, rung]:.3f}" in widget.sentence
             sentences.add(widget.sentence)
     assert len(sentences) == 2 * len(ladder.names)
     assert all(
@@ -104,8 +83,8 @@ def test_the_page_holds_every_rung(ladder):
     page = ladder.to_html()
     assert set(re.findall('https?://[^"]*', page)) <= {"http://www.w3.org/2000/svg"}
     view = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
-    packed = view["data"]["pictures"]
-    pictures = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(packed["shape"])
-    assert view["kind"] == "ladder" and view["state"] == {"picture": 0, "rung": len(ladder.names) - 1}
-    assert np.abs(pictures - 255 * ladder.pictures.clip(0, 1)).max() <= 0.51
+    packed = view["data"]["reconstructions"]
+    images = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(packed["shape"])
+    assert view["kind"] == "ladder" and view["state"] == {"image": 0, "rung": len(ladder.names) - 1}
+    assert np.abs(images - 255 * ladder.reconstructions.clip(0, 1)).max() <= 0.51
     assert view["data"]["sentences"][1][0] == ladder.describe(1, 0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.mixer import CHOICES, TapMixer
 
 
@@ -33,7 +33,7 @@ def test_all_taps_on_is_the_plain_reconstruction(run, mixer, views, taps):
     assert np.allclose(mixer.mix(), run.reconstruct(views)[0].permute(1, 2, 0).numpy(), atol=1e-5)
 
 
-def test_knocking_out_changes_the_picture_and_is_the_mean_of_the_data_set(run, mixer, taps):
+def test_knocking_out_changes_the_image_and_is_the_mean_of_the_data_set(run, mixer, taps):
     for i in range(len(taps)):
         weights = [float(j != i) for j in range(len(taps))]
         replaced = [tap[:1] for tap in taps]
@@ -52,7 +52,7 @@ def test_a_tap_that_is_out_no_longer_matters(run, views, taps):
 
 
 def test_swapping_with_itself_changes_nothing_and_with_another_does(run, mixer, views, taps):
-    twice = [torch.cat([tap[:1], tap[:1], tap[2:]]) for tap in taps]  # picture 1 is picture 0 again
+    twice = [torch.cat([tap[:1], tap[:1], tap[2:]]) for tap in taps]  # image 1 is image 0 again
     same = TapMixer.compute(run.decoder, twice, views[0])
     for i in range(len(taps)):
         sources = [int(j == i) for j in range(len(taps))]
@@ -93,15 +93,15 @@ def test_sentence_names_what_is_own_swapped_and_out(mixer):
     count = len(mixer.names)
     first, *_, last = mixer.names
     sentence = mixer.describe([0.25, *[1] * (count - 2), 0], [2] + [0] * (count - 1))
-    assert f"swapped: {first} at 0.25 of picture 2" in sentence and f"knocked out: {last}" in sentence
-    assert all(f"drawn from {name}" in sentence for name in mixer.names[1:2])
+    assert f"swapped: {first} at 0.25 of image 2" in sentence and f"knocked out: {last}" in sentence
+    assert all(f"reconstructed from {name}" in sentence for name in mixer.names[1:2])
     assert f"{mixer.l1([0.25, *[1] * (count - 2), 0], [2] + [0] * (count - 1)):.3f}" in sentence
     assert "knocked out" not in mixer.describe() and "swapped" not in mixer.describe()
     assert "no tap of its own" in mixer.describe([0] * count)
 
 
 def drawn(box):
-    return base64.b64decode(box.picture.value.split("base64,")[1].split('"')[0])
+    return base64.b64decode(box.image.value.split("base64,")[1].split('"')[0])
 
 
 def test_every_control_of_the_widget(mixer):
@@ -120,16 +120,16 @@ def test_every_control_of_the_widget(mixer):
             seen.add(drawn(box))
         assert len(seen) == 5 and drawn(box) == first  # on again
     box.controls["tap0"].value = "swap"
-    pictures = set()
+    images = set()
     assert mixer.others == 5
     for value in (5, 1):
         box.controls["other"].value = value
-        assert f"of picture {value}" in box.sentence.value
-        pictures.add(drawn(box))
-    assert len(pictures) == 2
+        assert f"of image {value}" in box.sentence.value
+        images.add(drawn(box))
+    assert len(images) == 2
 
 
-def test_one_picture_alone_has_nothing_to_swap_with(run, views, taps):
+def test_one_image_alone_has_nothing_to_swap_with(run, views, taps):
     mixer = TapMixer.compute(run.decoder, [tap[:1] for tap in taps], views[0])
     assert mixer.others == 0 and "other" not in mixer.widget().controls
     assert mixer.widget().controls["tap0"].options == ("on", "off")
@@ -151,26 +151,26 @@ def test_the_page_holds_every_combination(mixer):
     view = content(page)
     data, count = view["data"], len(mixer.names)
     assert view["kind"] == "mixer" and view["state"] == {f"tap{i}": "on" for i in range(count)}
-    pictures = unpacked(data["pictures"])
-    assert len(pictures) == 3**count + 1 and len(data["sentences"]) == 3**count
+    images = unpacked(data["reconstructions"])
+    assert len(images) == 3**count + 1 and len(data["sentences"]) == 3**count
     for place, choice in enumerate(itertools.product(CHOICES, repeat=count)):
         state = [float(c != "off") for c in choice], [2 * (c == "swap") for c in choice]
         assert data["sentences"][place] == mixer.describe(*state)
-        assert np.abs(pictures[place] - 255 * mixer.mix(*state).clip(0, 1)).max() <= 0.51
-    assert np.abs(pictures[-1] - 255 * mixer.mix(sources=[2] * count).clip(0, 1)).max() <= 0.51
+        assert np.abs(images[place] - 255 * mixer.mix(*state).clip(0, 1)).max() <= 0.51
+    assert np.abs(images[-1] - 255 * mixer.mix(sources=[2] * count).clip(0, 1)).max() <= 0.51
     assert "application/json" in mixer.to_html(script=False) and "mountAll" not in mixer.to_html(script=False)
 
 
-def test_large_pictures_are_not_swapped_and_then_halved(mixer, monkeypatch):
+def test_large_images_are_not_swapped_and_then_halved(mixer, monkeypatch):
     from repre_lite.visualize import mixer as module
 
     count, size = len(mixer.names), mixer.view.size
     monkeypatch.setattr(module, "PAGE_BYTES", 3**count * size - 1)
     data = content(mixer.to_html())["data"]
-    assert data["choices"] == ["on", "off"] and data["pictures"]["shape"] == [2**count, 32, 32, 3]
+    assert data["choices"] == ["on", "off"] and data["reconstructions"]["shape"] == [2**count, 32, 32, 3]
     assert data["other"] == ""
     monkeypatch.setattr(module, "PAGE_BYTES", 2**count * size // 3)
     data = content(mixer.to_html())["data"]
-    assert data["pictures"]["shape"] == [2**count, 16, 16, 3] and data["view"]["shape"] == [16, 16, 3]
+    assert data["reconstructions"]["shape"] == [2**count, 16, 16, 3] and data["view"]["shape"] == [16, 16, 3]
     halved = mixer.view.reshape(16, 2, 16, 2, 3).mean((1, 3))
     assert np.abs(unpacked(data["view"]) - 255 * halved).max() <= 0.51

@@ -1,4 +1,4 @@
-"""The view pair: overlap and matches of hand-built crops, where they are drawn, and real views of a picture."""
+"""The view pair: overlap and matches of hand-built crops, where they are drawn, and real views of a image."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ import torch
 import repre_lite as rl
 from repre_lite.data.views import Views
 from repre_lite.frameworks import framework_class
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.pair import ViewPair
 
 
@@ -48,8 +48,8 @@ def test_a_quarter_in_the_whole(flips, expected):
 def test_a_mirrored_view_matches_from_the_other_side():
     pair = pair_of((0, 0, 8, 8), (0, 0, 8, 4), (True, False))  # view 2 shows the left half
     assert pair.matches.tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]  # which view 1 has on its right
-    assert pair._on_picture(0, 1).tolist() == [0, 0, 4, 4]
-    assert "100% of the picture, mirrored, view 2 50%, both 50%; match 1 of 2: row 1, column 2 of view 1 is row 1, column 2 of view 2." in pair.describe(0)  # fmt: skip
+    assert pair._on_image(0, 1).tolist() == [0, 0, 4, 4]
+    assert "100% of the image, mirrored, view 2 50%, both 50%; match 1 of 2: row 1, column 2 of view 1 is row 1, column 2 of view 2." in pair.describe(0)  # fmt: skip
 
 
 def outlines(axis):
@@ -74,7 +74,7 @@ def test_figure_draws_crops_overlap_and_match_where_they_are():
 
 
 def shown(box):
-    return base64.b64decode(box.picture.value.split("base64,")[1].split('"')[0])
+    return base64.b64decode(box.image.value.split("base64,")[1].split('"')[0])
 
 
 def test_the_slider_goes_over_all_matches():
@@ -100,13 +100,13 @@ def test_views_that_share_nothing():
 
 @pytest.mark.parametrize("framework", ["moco_v3", "dino"])
 def test_real_views_are_those_of_training(framework):
-    views, pictures = Views(framework_class(framework).views(32, 8), seed=3), rl.scenes(range(4), size=48).images
-    made = views(pictures, 5, torch.arange(10, 14))
-    pair = ViewPair.compute(views, pictures[2], grid=4, step=5, row=12)
+    views, images = Views(framework_class(framework).views(32, 8), seed=3), rl.scenes(range(4), size=48).images
+    made = views(images, 5, torch.arange(10, 14))
+    pair = ViewPair.compute(views, images[2], grid=4, step=5, row=12)
     for own, expected in zip(pair.views, made, strict=False):
         assert np.array_equal(own, expected[2].permute(1, 2, 0).numpy())
     assert pair.views[0].min() >= 0 and pair.views[0].max() <= 1
-    assert np.array_equal(pair.picture, pictures[2].permute(1, 2, 0).numpy() / 255)
+    assert np.array_equal(pair.image, images[2].permute(1, 2, 0).numpy() / 255)
     assert png(pair.figure()).startswith(b"\x89PNG")
 
 

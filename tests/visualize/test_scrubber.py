@@ -10,7 +10,7 @@ import repre_lite as rl
 from repre_lite.repre import RePre
 from repre_lite.runtime.errors import UserError
 from repre_lite.visualize.kit.capture import capture
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.scrubber import Scrubber
 
 
@@ -46,13 +46,13 @@ def test_the_last_moment_is_the_run_itself(run, view, scrubber):
     assert scrubber.steps == (0, 2, 4) and scrubber.depth == 8 and scrubber.class_token
     last = scrubber.moments["RePre"][-1]
     drawn = run.reconstruct(view[None])[0]
-    assert np.allclose(last.picture, drawn.clamp(0, 1).permute(1, 2, 0).numpy(), atol=1e-5)
+    assert np.allclose(last.reconstruction, drawn.clamp(0, 1).permute(1, 2, 0).numpy(), atol=1e-5)
     assert last.l1 == pytest.approx(float((drawn - view).abs().mean()), abs=1e-5)
     blocks = capture(run.encoder.backbone, run.model.normalise(view))[0]
     for mine, block in zip(last.attention, blocks, strict=True):
-        assert mine == pytest.approx(block.dense()[:, 0, 1:].mean(0).reshape(4, 4), abs=1e-6)
+        assert mine == pytest.approx(block.dense()[:, 0, 1:].mean(0).reshape(block.grid), abs=1e-6)
         assert mine.max() <= scrubber.brightest
-    assert all(f.shape == (4, 4, 3) and f.min() >= 0 and f.max() <= 1 for f in last.features)
+    assert all(f.shape == (8, 8, 3) and f.min() >= 0 and f.max() <= 1 for f in last.features)
 
 
 def test_colours_do_not_flip_between_moments(scrubber):
@@ -83,13 +83,13 @@ def test_widget_moves_through_time_and_depth(scrubber):
         for depth in (0, 7):
             block.value = depth
             assert box.sentence.value == scrubber.describe(moment, depth)
-            seen.add(box.picture.value)
+            seen.add(box.image.value)
     assert len(seen) == 6
 
 
 def test_a_bare_framework_has_no_reconstruction_and_a_swin_no_class_token(tiny_runs, run, view):
     bare = rl.load_run(tiny_runs["none-0"])
-    with pytest.raises(UserError, match="none-0: no snapshot after the same step.*--snapshots"):
+    with pytest.raises(UserError, match="none-0: no snapshots after the same steps.*snapshots=8"):
         Scrubber.compute({"bare": bare}, view)
     recipe = rl.recipe("scenes", arch="swin_micro", reconstruction="none", method={"hidden": 16, "out": 8})
     untrained = RePre.from_recipe(recipe, run.mean, run.std).eval()
@@ -103,14 +103,14 @@ def test_a_bare_framework_has_no_reconstruction_and_a_swin_no_class_token(tiny_r
     swin = Twice(run.folder, recipe, untrained, [], {})
     scrubber = Scrubber.compute({"bare Swin": swin}, view)
     moment = scrubber.moments["bare Swin"][0]
-    assert moment.picture is None and moment.l1 is None and not scrubber.class_token
+    assert moment.reconstruction is None and moment.l1 is None and not scrubber.class_token
     assert [a.shape for a in moment.attention] == [f.shape[:2] for f in moment.features] == [(16, 16), (8, 8), (4, 4)]
     assert all(a.sum() == pytest.approx(1, abs=1e-4) for a in moment.attention)
     assert "none has a decoder" in scrubber.describe() and "most attention goes" in scrubber.describe(0, 1)
     assert png(scrubber.figure())[:4] == b"\x89PNG" and "L1" not in scrubber.widget().sentence.value
-    with pytest.raises(UserError, match="no snapshot after the same step"):
+    with pytest.raises(UserError, match="no snapshots after the same steps"):
         Scrubber.compute({"RePre": dataclasses.replace(run), "bare": bare}, view)
     eight = Twice(run.folder, run.recipe, run.model, [], {})
     eight.__class__.at = lambda self, step: self.model
-    with pytest.raises(UserError, match="different depth"):
+    with pytest.raises(UserError, match="differ in depth"):
         Scrubber.compute({"eight": eight, "three": swin}, view)

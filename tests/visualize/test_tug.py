@@ -9,7 +9,7 @@ import torch
 import repre_lite as rl
 from repre_lite.repre import RePre
 from repre_lite.runtime.errors import UserError
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.tug import TugOfWar
 
 HISTORY = [{"step": s, "weight_contrastive": 0.2 * s, "weight_reconstruction": 1.0 + s} for s in (1, 2, 3)]
@@ -97,7 +97,7 @@ def test_figure_and_widget(case):
     for exponent in (slider.min, 0.5 * (slider.min + slider.max), slider.max):
         slider.value = 10**exponent
         assert box.sentence.value == tug.describe(slider.value)
-        seen.add(box.picture.value)
+        seen.add(box.image.value)
     assert len(seen) == 3
 
 

@@ -10,11 +10,11 @@ import numpy as np
 def corresponding(
     grid: tuple[int, int], box: Sequence[int], flip: bool, other_box: Sequence[int], other_flip: bool
 ) -> np.ndarray:
-    """Where each of h x w patches of a view lies in another view of the same picture.
+    """Where each of h x w patches of a view lies in another view of the same image.
 
-    `box`, `other_box`: top, left, height, width of the two crops in pixels of the picture; `flip`, `other_flip`:
+    `box`, `other_box`: top, left, height, width of the two crops in pixels of the image; `flip`, `other_flip`:
     mirrored left to right (a row of `ViewParameters.boxes` and `.flips` each). -> rectangles (h, w, 4): top, left,
-    height, width in shares of the other view; what lies outside [0, 1] the other view does not show.
+    height, width in shares of the other view; the other view does not show what lies outside [0, 1].
     """
     h, w = grid
     top, left, height, width = (float(side) for side in box)
@@ -31,9 +31,9 @@ def corresponding(
 
 
 def patches_at(rectangles: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """The patch in a view of h x w patches on which the middle of each of the (..., 4) rectangles falls: row and
-    column, int (..., 2), both -1 where it falls outside."""
-    middle = rectangles[..., :2] + rectangles[..., 2:] / 2  # (..., 2)
-    places = np.floor(middle * np.array(grid)).astype(int)
-    inside = ((middle >= 0) & (middle < 1)).all(-1, keepdims=True)
+    """The patch, in a view of h x w patches, that contains the centre of each of the (..., 4) rectangles: row and
+    column, int (..., 2), both -1 if the centre lies outside."""
+    centres = rectangles[..., :2] + rectangles[..., 2:] / 2  # (..., 2)
+    places = np.floor(centres * np.array(grid)).astype(int)
+    inside = ((centres >= 0) & (centres < 1)).all(-1, keepdims=True)
     return np.where(inside, places, -1)

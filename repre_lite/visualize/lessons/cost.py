@@ -13,16 +13,18 @@ from ...decoder import FUSIONS, ReconstructionDecoder
 from ...encoder import build_encoder
 from ...frameworks.moco_v3 import MoCoV3
 from ...runtime import flops
+from ..kit import palette
+from ..kit.drawing import Figure, legend
+from ..kit.extra import extra
 from ..kit.panel import panel
 
 CLAIM = 0.04  # "only brings a negligible average of 4% workload" (the paper's introduction)
-BATCH = 2  # pictures on the meta device: batch norm wants more than one
-COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7")  # of 1, 2, ... fusion layers
+BATCH = 2  # images on the meta device: batch norm needs more than one
 STYLES = {"conv": "o-", "transformer": "s--"}
 
 
 class Amount(NamedTuple):
-    """Learned numbers; floating-point operations for one picture: one forward, and all that a training step does."""
+    """Number of parameters; floating-point operations for one image: one forward, and a whole training step."""
 
     parameters: int
     forward: int
@@ -32,7 +34,7 @@ class Amount(NamedTuple):
 @dataclass(frozen=True)
 class Cost:
     """`encoder`: its parameters, one forward, and a whole step of MoCo v3 with it; `decoders`: (fusion, layers, width) ->
-    what such a decoder costs, forward and backward once a step; width None is the encoder's own, without laterals."""
+    the cost of such a decoder, whose forward and backward run once a step; width None is the encoder's own."""
 
     arch: str
     image_size: int
@@ -69,19 +71,18 @@ class Cost:
         return cls(arch, image_size, whole, decoders)
 
     def share(self, fusion: str = "conv", layers: int = 2, width: int | None = None) -> float:
-        """What the decoder adds to a step of MoCo v3, as a fraction of the step without it."""
+        """The cost of the decoder as a fraction of a step of MoCo v3 without it."""
         return self.decoders[fusion, layers, width].step / self.encoder.step
 
-    def figure(self, fusion: str = "conv", layers: int = 2, width: int | None = None) -> Any:
-        """Share of a step, and parameters as a share of the encoder's, over width; one decoder marked, the claim a line."""
-        from matplotlib import pyplot as plt
-
+    def figure(self, fusion: str = "conv", layers: int = 2, width: int | None = None) -> Figure:
+        """Share of a step, and parameters as a share of the encoder's, over width; one decoder and the claim marked."""
         fusions, counts, widths = (list(dict.fromkeys(values)) for values in zip(*self.decoders, strict=True))
-        figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+        figure = Figure(8.4, 3.2, "constrained")
+        axes = figure.subplots(1, 2)
         numbered = [place for place, each in enumerate(widths) if each is not None]  # a line joins these
         for kind, (index, count) in itertools.product(fusions, enumerate(counts)):
             costs = [self.decoders[kind, count, each] for each in widths]
-            look = {"color": COLOURS[index % len(COLOURS)], "markersize": 4, "linewidth": 1.3}
+            look = {"color": palette.series(index).colour, "markersize": 4, "linewidth": 1.3}
             name = f"{kind}, {count} layer{'s' * (count > 1)}"
             for axis, whole, values in (
                 (axes[0], self.encoder.step, [cost.step for cost in costs]),
@@ -101,12 +102,11 @@ class Cost:
             axis.set_title(title, fontsize=10)
             axis.set_ylim(bottom=0)
             axis.grid(axis="y", alpha=0.3)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
-        plt.close(figure)
+        legend(figure, *axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
         return figure
 
     def describe(self, fusion: str = "conv", layers: int = 2, width: int | None = None) -> str:
-        """What one decoder costs, in one sentence."""
+        """The cost of one decoder in one sentence."""
         cost = self.decoders[fusion, layers, width]
         wide = "of the encoder's own width" if width is None else f"{width} wide"
         return (
@@ -118,17 +118,13 @@ class Cost:
         )
 
     def widget(self) -> Any:
-        """Width, layers and fusion to choose."""
-        import ipywidgets as widgets
-
+        """Select width, layers and fusion."""
+        widgets = extra("ipywidgets")
         fusions, counts, wide = (list(dict.fromkeys(values)) for values in zip(*self.decoders, strict=True))
-        named = {"own" if each is None else str(each): each for each in wide}  # None would be no choice at all
-
-        def draw(fusion: str, layers: int, width: str) -> tuple[Any, str]:
-            return self.figure(fusion, layers, named[width]), self.describe(fusion, layers, named[width])
-
+        named = {"own" if each is None else str(each): each for each in wide}  # ipywidgets takes None for no choice
         return panel(
-            draw,
+            self,
+            lambda width, **values: {"width": named[width], **values},
             fusion=widgets.ToggleButtons(options=fusions, description="fusion"),
             layers=widgets.SelectionSlider(options=counts, value=counts[min(1, len(counts) - 1)], description="layers"),
             width=widgets.SelectionSlider(options=list(named), value=list(named)[-1], description="width"),

@@ -1,4 +1,4 @@
-"""Queries against keys: who is taken for whom, and what the temperature does to it."""
+"""Queries against keys: cosines, the softmax over keys, and what the temperature changes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...evaluation.collapse import embedding_std
-from ..kit.panel import panel, strip
+from ..kit import palette
+from ..kit.drawing import Figure, outline, show_image
+from ..kit.extra import extra
+from ..kit.panel import panel
 
-TEMPERATURES = (0.05, 2.0)  # what the slider offers
+TEMPERATURES = (0.05, 2.0)  # ends of the slider
 
 
 @dataclass(frozen=True)
 class Similarity:
     """`cosine` (B, M) between queries and keys, in [-1, 1]; the positive of query i is key i. `std`: the spread of the
-    queries' directions (`evaluation.collapse.embedding_std`), near 1 where they fill the sphere, 0 where all are one."""
+    queries' directions (`evaluation.collapse.embedding_std`), near 1 if they fill the sphere, 0 if all are equal."""
 
     cosine: np.ndarray
     std: float
@@ -27,52 +30,45 @@ class Similarity:
     @classmethod
     @torch.no_grad()
     def compute(cls, q: Tensor, k: Tensor) -> Similarity:
-        """`q` (B, D), `k` (M, D) with M >= B, of any length; they are scaled to unit length."""
+        """`q` (B, D), `k` (M, D) with M >= B, not necessarily of unit length."""
         cosine = F.normalize(q.double(), dim=1) @ F.normalize(k.double(), dim=1).T
         return cls(cosine.cpu().numpy(), embedding_std(q))
 
     def shares(self, temperature: float) -> np.ndarray:
-        """Equation 1's softmax over keys, (B, M), rows sum to 1: how strongly each key is taken for the positive."""
+        """Equation 1's softmax over keys, (B, M), rows sum to 1: the probability of each key."""
         return torch.from_numpy(self.cosine / temperature).softmax(1).numpy()
 
     def losses(self, temperature: float) -> np.ndarray:
         """Equation 1 for each query, (B,)."""
-        return -np.log(np.diagonal(self.shares(temperature)))
+        return np.asarray(-np.log(np.diagonal(self.shares(temperature))))
 
     def loss(self, temperature: float) -> float:
         """Equation 1 of these cosines: the mean of `losses`."""
         return float(self.losses(temperature).mean())
 
-    def figure(self, temperature: float = 0.2) -> Any:
-        """The cosines, the shares the softmax makes of them, positives outlined, and what each row loses."""
-        from matplotlib import pyplot as plt
-        from matplotlib.patches import Rectangle
-
+    def figure(self, temperature: float = 0.2) -> Figure:
+        """The cosines, the softmax over keys, positives outlined, and the loss of each row."""
         rows = len(self.cosine)
-        figure, axes = plt.subplots(
-            1, 3, figsize=(8.6, 3), layout="constrained", gridspec_kw={"width_ratios": (1, 1, 0.55)}
-        )
-        cosine = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r"}
+        figure = Figure(8.6, 3, "constrained")
+        axes = figure.subplots(1, 3, width_ratios=(1, 1, 0.55))
         share = {"vmin": 0, "vmax": 1, "cmap": "viridis"}
         for axis, values, title, options in (
-            (axes[0], self.cosine, "cosine", cosine),
+            (axes[0], self.cosine, "cosine", palette.signed_map()),
             (axes[1], self.shares(temperature), f"share at T = {temperature:g}", share),
         ):
-            shown = strip(axis, values, title, aspect="auto", **options)
+            shown = show_image(axis, values, title, aspect="auto", **options)
             axis.set(xlabel="key", ylabel="query")
             for i in range(rows):
-                for edge, thickness in (("white", 2.2), ("black", 1.0)):
-                    axis.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, ec=edge, lw=thickness))
+                outline(axis, (i, i, 1, 1), "black", "white")
             figure.colorbar(shown, ax=axis, fraction=0.046)
-        axes[2].barh(range(rows), self.losses(temperature), color="#0072B2", height=0.8)
+        axes[2].barh(range(rows), self.losses(temperature), color=palette.BLUE, height=0.8)
         axes[2].axvline(np.log(self.cosine.shape[1]), color="black", linestyle=":")
         axes[2].set(ylim=(rows - 0.5, -0.5), yticks=[], xlabel="loss of each row\n(dotted: chance)")
         axes[2].set_title(f"mean {self.loss(temperature):.2f}\nspread {self.std:.2f}", fontsize=9)
-        plt.close(figure)
         return figure
 
     def describe(self, temperature: float = 0.2) -> str:
-        """What the softmax sees, in one sentence."""
+        """The softmax in one sentence."""
         shares = self.shares(temperature)
         positive = np.diagonal(shares)
         rest = shares - np.diag(positive) if shares.shape[0] == shares.shape[1] else shares.copy()
@@ -87,8 +83,6 @@ class Similarity:
 
     def widget(self) -> Any:
         """A slider over the temperature."""
-        import ipywidgets as widgets
-
         low, high = (float(np.log10(t)) for t in TEMPERATURES)
-        slider = widgets.FloatLogSlider(0.2, min=low, max=high, step=0.05, description="temperature")
-        return panel(lambda temperature: (self.figure(temperature), self.describe(temperature)), temperature=slider)
+        slider = extra("ipywidgets").FloatLogSlider(0.2, min=low, max=high, step=0.05, description="temperature")
+        return panel(self, temperature=slider)

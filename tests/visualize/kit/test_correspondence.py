@@ -1,4 +1,4 @@
-"""Corresponding patches of hand-built crops, and of real views of a picture whose pixels know where they are."""
+"""Corresponding patches of hand-built crops, and of real views of a image whose pixels know where they are."""
 
 import numpy as np
 import pytest
@@ -37,14 +37,14 @@ def test_corresponding_patches_by_hand(box, flip, other, other_flip, expected):
 @pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True), (True, True)])
 def test_corresponding_places_of_real_views_look_the_same(flips):
     ramp = torch.arange(64, dtype=torch.uint8) * 4
-    picture = torch.stack([ramp[:, None].expand(64, 64), ramp.expand(64, 64), 0 * ramp.expand(64, 64)])[None]
+    image = torch.stack([ramp[:, None].expand(64, 64), ramp.expand(64, 64), 0 * ramp.expand(64, 64)])[None]
     boxes = [(8, 4, 32, 48), (12, 10, 40, 40)]
     view = View(32, jitter_p=0, grey=0, blur=0)
     shown = []
     for box, flip in zip(boxes, flips, strict=True):
         drawn = sample(view, 0, 0, torch.zeros(1, dtype=torch.int64), 0, 64, 64, torch.float32)
         drawn = ViewParameters(torch.tensor([box]), torch.tensor([flip]), *drawn[2:])
-        shown.append(apply(view, picture, drawn)[0, :2])
+        shown.append(apply(view, image, drawn)[0, :2])
     rectangles = corresponding((8, 8), boxes[0], flips[0], boxes[1], flips[1])
     middle = ((rectangles[..., :2] + rectangles[..., 2:] / 2) * 32).astype(int)
     inside = patches_at(rectangles, (8, 8))[..., 0] >= 0

@@ -13,7 +13,7 @@ from repre_lite.visualize.inspector import Inspector
 from repre_lite.visualize.kit.viewer import (
     on_scale,
     pack,
-    pack_picture,
+    pack_image,
     pack_scale,
     page_script,
     source,
@@ -80,18 +80,18 @@ def page(chromium):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return rl.scenes([4]).images[0]
 
 
 @pytest.fixture(scope="module")
-def inspector(run, picture):
-    return Inspector.of_run(run, picture, seed=2)
+def inspector(run, image):
+    return Inspector.of_run(run, image, seed=2)
 
 
 @pytest.fixture(scope="module")
-def explorer(run, picture):
-    view = picture.float() / 255
+def explorer(run, image):
+    view = image.float() / 255
     return Attention.compute(run.encoder, view, run.model.normalise(view))
 
 
@@ -121,8 +121,8 @@ def test_scales_round_to_one_step_and_stay_there(low, high):
     assert on_scale(np.array([low - 1, high + 1]), low, high) == pytest.approx([low, high])
 
 
-def test_pictures_are_clipped_and_rounded():
-    assert unpacked(pack_picture(np.array([[[-0.1, 0.5, 1.2]]]))).tolist() == [[[0, 128, 255]]]
+def test_images_are_clipped_and_rounded():
+    assert unpacked(pack_image(np.array([[[-0.1, 0.5, 1.2]]]))).tolist() == [[[0, 128, 255]]]
 
 
 def test_a_page_holds_everything_and_no_address():
@@ -205,7 +205,7 @@ def test_the_page_from_disk_is_live(scheme, page, tmp_path, inspector, explorer)
     assert page.evaluate("document.documentElement.scrollWidth") <= 700
 
 
-def test_pictures_and_maps_lie_on_their_pixels(page, inspector):
+def test_images_and_maps_lie_on_their_pixels(page, inspector):
     """The middle of every enlarged pixel has the colour of the pixel, and every patch that of its value."""
     page.goto("about:blank")
     data = inspector._data()
@@ -226,7 +226,7 @@ def test_pictures_and_maps_lie_on_their_pixels(page, inspector):
     r, c = row * 32 // inspector.grid[0], column * 32 // inspector.grid[1]
     far[max(0, r - 2) : r + edge, max(0, c - 2) : c + edge] = False
     assert far.sum() > 800
-    assert np.array_equal(shown[0][far], (255 * inspector.picture).round()[far])
+    assert np.array_equal(shown[0][far], (255 * inspector.view).round()[far])
 
     sent, _ = inspector.attention(inspector.start["block"], "mean", row, column)
     values = np.kron(sent, np.ones((32 // sent.shape[0], 32 // sent.shape[1])))

@@ -7,7 +7,7 @@ import pytest
 
 import repre_lite as rl
 from repre_lite.runtime import flops
-from repre_lite.visualize.kit.panel import png
+from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.lessons.cost import Amount, Cost
 
 WIDTHS, LAYERS = (8, 16, None), (1, 2)
@@ -92,5 +92,5 @@ def test_every_control_of_the_widget(cost):
             fusion, layers, width = (each.value for each in box.controls.values())
             expected = cost.describe(fusion, layers, None if width == "own" else int(width))
             assert html.unescape(box.sentence.value) == expected
-            seen.add(base64.b64decode(box.picture.value.split("base64,")[1].split('"')[0]))
+            seen.add(base64.b64decode(box.image.value.split("base64,")[1].split('"')[0]))
     assert len(seen) == 5

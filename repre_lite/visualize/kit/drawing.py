@@ -1,0 +1,107 @@
+"""What figures are drawn with: a figure without a window, images, legends, outlines.
+
+Names of classes, runs and files come from outside; they are drawn as plain text, whatever characters they hold.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .extra import extra
+
+if TYPE_CHECKING:
+    from matplotlib import figure as mpl
+else:
+    mpl = extra("matplotlib.figure")
+
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff]")
+
+
+class Figure(mpl.Figure):
+    """A matplotlib figure that belongs to no window and needs no backend; a notebook shows it as a PNG."""
+
+    def __init__(self, width: float, height: float, layout: str = "compressed") -> None:
+        """`width`, `height` in inches; `layout`: "compressed" for images, "constrained" for plots."""
+        super().__init__(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: mpl.Figure, dpi: int = 100) -> bytes:
+    """A figure as PNG bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    return stream.getvalue()
+
+
+def readable(name: str) -> str:
+    """A name from outside with every character that cannot be written or seen as an escape: bytes that are not UTF-8
+    (as Python reads them from file names), control characters, marks of writing direction."""
+    return UNPRINTABLE.sub(lambda found: _escape(found[0]), name)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def show_image(axis: Any, image: np.ndarray, title: str = "", **options: Any) -> Any:
+    """Draw an image (H, W, 3) or a map (h, w) without ticks. `options` go to `imshow`; returns what it returns."""
+    shown = axis.imshow(image, interpolation="nearest", **options)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(readable(title), fontsize=9, parse_math=False)
+    return shown
+
+
+def legend(owner: Any, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """A legend of a figure or an axis. `names` are drawn as they are: no `$` starts a formula, no leading underscore
+    hides an entry."""
+    made = owner.legend(handles, ["name"] * len(handles), frameon=False, **options)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set(text=readable(name), parse_math=False)
+
+
+def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map (h, w) as (height, width): each pixel has the value of the patch that covers it."""
+    h, w = values.shape
+    covering: np.ndarray = values[np.arange(height) * h // height][:, np.arange(width) * w // width]
+    return covering
+
+
+def outline(
+    axis: Any, rectangle: Sequence[float] | np.ndarray, colour: str = "white", border: str = "black", line: str = "-"
+) -> None:
+    """Outline top, left, height, width in pixels of the image on `axis`; the border makes the line visible on any."""
+    patches = extra("matplotlib.patches")
+    top, left, height, width = rectangle
+    corner = (left - 0.5, top - 0.5)  # the first pixel's centre is at 0
+    for edge, thickness in ((border, 3.2), (colour, 1.8)):
+        style = {"edgecolor": edge, "linewidth": thickness, "linestyle": line}
+        axis.add_patch(patches.Rectangle(corner, width, height, fill=False, **style))
+
+
+def absolute_error(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean over colours of the absolute difference of two images: (..., H, W, 3) -> (..., H, W)."""
+    error: np.ndarray = np.abs(one - other).mean(-1)
+    return error
+
+
+def shrink(limit: int, *stacks: np.ndarray) -> list[np.ndarray]:
+    """Images (..., H, W, 3) with sides halved until, at a byte a value, all of them take `limit` bytes or less."""
+    made = list(stacks)
+    while sum(stack.size for stack in made) > limit and all(
+        side % 2 == 0 for stack in made for side in stack.shape[-3:-1]
+    ):
+        made = [
+            stack.reshape(*stack.shape[:-3], stack.shape[-3] // 2, 2, stack.shape[-2] // 2, 2, 3).mean((-4, -2))
+            for stack in made
+        ]
+    return made

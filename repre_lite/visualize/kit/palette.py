@@ -1,0 +1,56 @@
+"""One palette for all figures: Okabe and Ito's colours, and a line style and marker for each role.
+
+Colours differ for colour-blind readers too, and no series is told apart by its colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # legible on white and on black
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v")
+FAINT = "0.6"  # what is only context: grey in light and in dark
+
+ERROR_RANGE = 0.5  # error maps are dark at 0 and brightest from here on, in every figure
+
+
+class Style(NamedTuple):
+    """How a series is plotted."""
+
+    colour: str
+    line: str
+    marker: str
+
+    def options(self, marker: bool = True) -> dict[str, Any]:
+        """Keyword arguments for matplotlib's `plot`."""
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker if marker else ""}
+
+
+CONTRASTIVE = Style(BLUE, "-", "o")
+RECONSTRUCTION = Style(VERMILLION, "--", "s")
+KNN = Style(GREEN, "-.", "^")
+VIEWS = (Style(BLUE, "-", "o"), Style(VERMILLION, "--", "s"))  # view 1, the target of equation 3, and view 2
+
+
+def series(index: int) -> Style:
+    """The style of the series at `index` of any number: 35 differ."""
+    return Style(
+        COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index // len(COLOURS) % len(MARKERS)]
+    )
+
+
+def error_map() -> dict[str, Any]:
+    """Options of `show_image` for absolute errors in [0, 1]."""
+    return {"cmap": "cividis", "vmin": 0, "vmax": ERROR_RANGE}
+
+
+def attention_map(top: float) -> dict[str, Any]:
+    """Options of `show_image` for shares of attention from 0 to `top`."""
+    return {"cmap": "viridis", "vmin": 0, "vmax": top}
+
+
+def signed_map() -> dict[str, Any]:
+    """Options of `show_image` for cosines in [-1, 1]."""
+    return {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
