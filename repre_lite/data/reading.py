@@ -1,155 +1,171 @@
-"""Picture files of every kind as upright RGB, one by one or many in parallel."""
+"""An image file of any kind as upright RGB."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from ..runtime.errors import UserError
-from ..runtime.progress import Progress
+from .levels import Levels, is_deep, range_of, scale
+from .listing import plain_text
+from .metadata import without_metadata
 
-THREADS = min(32, os.cpu_count() or 1)  # that read pictures
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+ORIENTATION = 0x0112  # the EXIF and TIFF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)  # pixels beyond which Pillow refuses an image: 178,956,970
+DARK = 64  # a folder of 16-bit colour whose upper 8 bits stay below this was not scaled to 16 bits
+
+T = TypeVar("T")
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All picture files below `folder`, those of a folder in order of name before those of its subfolders.
+@dataclass(frozen=True)
+class Decoding:
+    """How the files of one folder are decoded.
 
-    Links to folders are followed; hidden files and folders and other files are not looked at.
+    `levels`: black and white of images of more than 8 bits; None takes them from each file, which suits a single one.
+    `max_pixels`: width times height up to which an image is read; None is Pillow's own limit, 178,956,970.
     """
-    found: list[Path] = []
 
-    def refused(error: OSError) -> None:
-        raise UserError(f"--data {error.filename}: {error.strerror}; give a folder you may read")
-
-    for place, folders, names in os.walk(folder, onerror=refused, followlinks=True):
-        here = os.path.realpath(place) + os.sep
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _leads_up(here, name))
-        pictures = (name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
-        found += [Path(place, name) for name in sorted(pictures) if not name.startswith(".")]
-    return found
+    levels: Levels | None = None
+    max_pixels: int | None = None
 
 
-def _leads_up(here: str, name: str) -> bool:
-    """Whether the folder `name` is a link to `here` or above it: following it would never end."""
-    return here.startswith(os.path.realpath(here + name) + os.sep)
+def read_image(path: Path, decoding: Decoding | None = None) -> Image.Image:
+    """The image in a file, upright and RGB: the first frame if there are several.
+
+    Raises UserError naming the file and the reason if it cannot be read.
+    """
+    decoding = decoding or Decoding()
+
+    def decode(image: Image.Image) -> Image.Image:
+        halved = is_halved(image)  # is known before the pixels are decoded only
+        rgb = to_rgb(image, decoding.levels)
+        if halved and decoding.levels is None and np.asarray(rgb).max(initial=0) < DARK:
+            raise too_dark(path)
+        return rgb
+
+    return _opened(path, decoding, decode)
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Upright RGB: EXIF rotation applied, 16 bits scaled to 8, transparency laid over white, grey and CMYK converted."""
-    picture.load()  # of the file that is still open
-    ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, dtype=np.float32)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        picture = Image.fromarray((values.clip(0, top) * (255 / top) + 0.5).astype(np.uint8))
-    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, picture)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+def upright_size(path: Path, decoding: Decoding | None = None) -> tuple[int, int]:
+    """Height and width of the upright image in a file, from its header if possible. Raises UserError as `read_image`."""
+
+    def size(image: Image.Image) -> tuple[int, int]:
+        width, height = image.size
+        if image.format == "TIFF":  # some versions of Pillow turn its size on opening, others on loading
+            width, height = image.tag_v2[256], image.tag_v2[257]  # type: ignore[attr-defined]
+        return (width, height) if orientation(image) in SIDEWAYS else (height, width)
+
+    return _opened(path, decoding or Decoding(), size)
 
 
-def read_image(path: Path) -> Image.Image:
-    """The picture in a file as RGB. Raises UserError naming the file where it cannot be read."""
+def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
+    """Upright RGB: EXIF rotation applied, transparency laid over white, more than 8 bits scaled by `levels`.
+
+    Without `levels`, white is the highest value of the image itself.
+    """
+    image.load()  # of a TIFF this turns the pixels and removes the orientation
+    turn = TURNS.get(orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    if is_deep(image):
+        image = levels.scale(image) if levels else scale(image, range_of(image) or (0.0, 1.0))
+    if image.mode == "La":  # Pillow converts it to LA only
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 if there is none or it cannot be read."""
     try:
-        with Image.open(path) as picture:
-            return to_rgb(picture)
-    except Exception as error:  # Pillow's plugins raise whatever they like on damaged files
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # metadata is no reason not to read an image
+        return 1
+    return value if value in TURNS else 1
+
+
+def is_halved(image: Image.Image) -> bool:
+    """Whether Pillow will keep only the upper 8 bits of a 16-bit colour image that is opened and not loaded."""
+    tiles = getattr(image, "tile", [])
+    return not is_deep(image) and any(";16" in str(tile) for tile in tiles)
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """Shorter side resized to `side` (antialiased bicubic), then the central side x side pixels."""
+    return ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+
+
+def _opened(path: Path, decoding: Decoding, use: Callable[[Image.Image], T]) -> T:
+    """What `use` makes of the opened image. If it fails, once more without metadata, which may be all that is wrong."""
+    limit = decoding.max_pixels or PILLOW_LIMIT
+    if Image.MAX_IMAGE_PIXELS is not None and limit > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limit  # Pillow's only switch; it stays so in this process
+
+    def attempt(file: Path | io.BytesIO) -> T:
+        with Image.open(file) as image:
+            pixels = image.width * image.height
+            if pixels > limit:
+                raise Image.DecompressionBombError(f"Image size ({pixels} pixels) exceeds limit of {limit} pixels")
+            return use(image)
+
+    try:
+        try:
+            return attempt(path)
+        except (UserError, Image.DecompressionBombError, FileNotFoundError, PermissionError):
+            raise
+        except Exception:
+            with contextlib.suppress(Exception):
+                bare = without_metadata(path.read_bytes())
+                if bare is not None:
+                    return attempt(io.BytesIO(bare))
+            raise
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's plugins raise anything on damaged files
         raise unreadable(path, error) from None
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """What to say when opening or decoding a picture raised `error`."""
+    """What to say if opening or decoding an image raised `error`."""
+    name = plain_text(path)
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: not there any more; put it back, and the same command goes on")
+        return UserError(f"{name}: not found any more; restore it and resume")
+    text = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(f"{name}: {text.partition(',')[0]}; give a larger max_pixels= or scale the image down")
+    if isinstance(error, Image.UnidentifiedImageError):  # its text holds the path once more
+        empty = path.exists() and path.stat().st_size == 0
+        text = "the file is empty" if empty else "not in a format that Pillow knows"
+    reason = plain_text(text if " " in text else f"{type(error).__name__} {text}".strip())
+    return UserError(f"{name}: not a readable image ({reason}); repair or remove it, or use skip_unreadable=True")
+
+
+def too_dark(path: Path) -> UserError:
+    """What to say about 16-bit colour that would be read as almost black."""
     return UserError(
-        f"{path}: not a readable picture ({type(error).__name__}); mend or remove it, or use --skip-unreadable"
+        f"{plain_text(path)}: 16-bit colour whose values use less than a quarter of the range, of which only the upper 8 "
+        "bits are read; scale the images to the full range or save them with 8 bits"
     )
-
-
-def square(picture: Image.Image, side: int) -> Image.Image:
-    """Shorter side resized to `side` (antialiased bicubic), then the central side x side pixels."""
-    return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-
-
-def read_squares(paths: Sequence[Path], side: int | None, skip_unreadable: bool, what: str) -> tuple[Tensor, list[int]]:
-    """Pictures as uint8 (n, 3, side, side), and which of `paths` they are; unreadable ones end it or are left out.
-
-    `side` None keeps pictures as they are, all of the size of the first.
-    """
-
-    def read(path: Path) -> np.ndarray | UserError:
-        try:
-            picture = read_image(path)
-            return np.asarray(picture if side is None else square(picture, side)).transpose(2, 0, 1)
-        except UserError as error:
-            return error
-
-    if side is None:
-        height, width = read_image(paths[0]).size[::-1]
-    else:
-        height = width = side
-    check_memory(len(paths), height, width)
-    images = torch.empty(len(paths), 3, height, width, dtype=torch.uint8)
-    kept: list[int] = []
-    with (
-        ThreadPoolExecutor(THREADS) as pool,
-        Progress(len(paths), "image", what, delay=2, leave=False) as bar,
-    ):
-        for index, picture in enumerate(pool.map(read, paths)):
-            bar.update()
-            if isinstance(picture, UserError):
-                if not skip_unreadable:
-                    pool.shutdown(cancel_futures=True)
-                    raise picture
-                continue
-            images[len(kept)] = torch.from_numpy(picture.copy())
-            kept.append(index)
-    return images[: len(kept)], kept
-
-
-def readable(paths: Sequence[Path], what: str) -> list[int]:
-    """Which of `paths` decode without an error; all are read."""
-
-    def tried(index: int) -> bool:
-        try:
-            read_image(paths[index])
-        except UserError:
-            return False
-        return True
-
-    kept: list[int] = []
-    with (
-        ThreadPoolExecutor(THREADS) as pool,
-        Progress(len(paths), "image", what, delay=2, leave=False) as bar,
-    ):
-        for start in range(0, len(paths), 1024):
-            part = range(start, min(start + 1024, len(paths)))
-            kept += [index for index, good in zip(part, pool.map(tried, part), strict=True) if good]
-            bar.update(len(part))
-    return kept
-
-
-def check_memory(count: int, height: int, width: int) -> None:
-    """Raise UserError where pictures kept as one tensor would take more than half of the memory there is."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return
-    needed = count * 3 * height * width
-    if needed > memory / 2:
-        raise UserError(
-            f"{count} pictures of {height}x{width} take {needed / 2**30:.1f} GiB, more than half of the memory here; use "
-            "fewer with --train-images N, a smaller --image-size, or one above 96, at which pictures stay in their files"
-        )
 
 
 read_picture = read_image
