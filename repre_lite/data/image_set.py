@@ -1,4 +1,4 @@
-"""What every source hands over: pictures with their labels, a part to train on and a part to validate on."""
+"""What every source provides: images with their labels, a part for training and a part for validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from ..runtime.randomness import generator
-from .cache import fingerprint
 from .files import FileImages
+from .identity import fingerprint
+
+LEAST_STD = 0.05  # of a channel in [0, 1]; keeps what the encoder reads within 20 if a channel is empty or constant
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ImageSet:
         return len(self.images)
 
     def subset(self, count: int | None, seed: int = 0) -> ImageSet:
-        """`count` of them, as even over classes as they allow, in their old order; itself where there are no more."""
+        """`count` images drawn by `seed`, as evenly over classes as possible, in their old order; all if there are fewer."""
         if count is None or count >= len(self):
             return self
         labels = torch.zeros(len(self), dtype=torch.int64) if self.labels is None else self.labels
@@ -36,9 +38,12 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Source:
-    """Training and validation pictures, what they are normalised with (in [0, 1]), how many files were unreadable, and
-    a `fingerprint` that changes when the pictures do. `labelled` are those k-NN and linear probe learn from: the
-    training pictures, or the labelled ones among them (STL-10), or None."""
+    """The images of a scale.
+
+    `mean`, `std`: of each colour in [0, 1], for normalisation. `skipped`: the number of unreadable files.
+    `fingerprint`: changes if the images do. `labelled`: the images that k-NN and linear probe learn from: the training
+    images, the labelled ones among them (STL-10), or None.
+    """
 
     name: str
     train: ImageSet
@@ -51,7 +56,7 @@ class Source:
 
 
 def choose(labels: Tensor, count: int | None, seed: int) -> Tensor:
-    """Indices of a subset of `count`, as even over classes as they allow, in their old order."""
+    """Indices int64 (count,) of a subset of `labels` (n,), as evenly over classes as possible, in their old order."""
     if count is None or count >= len(labels):
         return torch.arange(len(labels))
     shuffled = torch.randperm(len(labels), generator=generator(seed, "subset"))
@@ -62,19 +67,28 @@ def choose(labels: Tensor, count: int | None, seed: int) -> Tensor:
 
 
 def measure(images: Tensor | FileImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each colour in [0, 1] over up to 10,000 pictures, 500 of those in files."""
+    """Mean and standard deviation of each colour in [0, 1], from up to 10,000 images, or 500 if they are in files.
+
+    No standard deviation is below 0.05: dividing by that of an empty channel would blow up what augmentation puts there.
+    """
     most = 500 if isinstance(images, FileImages) else 10_000
-    x = images[:: max(1, len(images) // most)].transpose(0, 1).flatten(1).double() / 255  # (3, ...)
-    return tuple(x.mean(1).tolist()), tuple(x.std(1).clamp(min=1e-3).tolist())
+    x = images[:: max(1, len(images) // most)].transpose(0, 1).flatten(1).double() / 255  # (3, pixels)
+    return tuple(x.mean(1).tolist()), tuple(x.std(1).clamp(min=LEAST_STD).tolist())
 
 
 def fingerprint_of(train: ImageSet, val: ImageSet | None) -> str:
-    """Changes when the pictures do: files by name, size and time, tensors by a sample of their bytes."""
-    digest = hashlib.sha256()
+    """Changes if the images or labels do: tensors by all of their bytes, files as `identity.fingerprint` tells.
+
+    Files that cannot be read count as they are, whether they are left out or an error: a run may be resumed without them.
+    """
+    digest = hashlib.blake2b(digest_size=8)
     for part in (train, val):
-        if part is not None and isinstance(part.images, FileImages):
-            digest.update(fingerprint(part.images.paths).encode())
-        elif part is not None:
-            digest.update(f"{tuple(part.images.shape)}/{part.classes}".encode())
-            digest.update(part.images[:: max(1, len(part) // 64)].contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+        if part is None:
+            continue
+        if isinstance(part.images, FileImages):  # their names hold the labels
+            digest.update(f"{fingerprint(part.images.listed)}/{part.images.decoding.levels}".encode())
+        else:
+            labels = None if part.labels is None else part.labels.tolist()
+            digest.update(f"{tuple(part.images.shape)}/{part.classes}/{labels}".encode())
+            digest.update(part.images.contiguous().numpy().data)
+    return digest.hexdigest()

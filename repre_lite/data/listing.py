@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..runtime import distributed
 from ..runtime.errors import UserError
+from ..runtime.progress import say
 
 # Pillow recognises these formats and does not decode them, or only with another program
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
@@ -20,15 +20,10 @@ NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files below `folder` in order, and how many other files there are, by suffix."""
+    """The image files below a folder in order, and how many other files there are, by suffix."""
 
-    folder: Path
     paths: list[Path]
     left_out: Counter[str]
-
-    def describe(self) -> str:
-        """The files left out, by suffix, the most frequent first: `12 .heic, 3 .txt`; empty if there are none."""
-        return ", ".join(f"{count} {plain_text(suffix)}" for suffix, count in self.left_out.most_common())
 
 
 @cache
@@ -59,7 +54,7 @@ def listing(folder: Path) -> Listing:
             paths.append(Path(entry.path))
         else:
             left_out[(suffix or "without a suffix") if kind == "file" else kind] += 1
-    return Listing(folder, paths, left_out)
+    return Listing(paths, left_out)
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[os.DirEntry[str], str]]:
@@ -100,5 +95,4 @@ def plain_text(name: str | Path) -> str:
 @cache
 def say_once(line: str) -> None:
     """Print a line the first time it is given, in the main process only."""
-    if distributed.is_main():
-        print(line, flush=True)
+    say(line)

@@ -1,4 +1,4 @@
-"""Which pictures each step sees: a permutation an epoch, random access by step, so resuming needs no state."""
+"""Which images each step sees: a permutation an epoch, random access by step, so resuming needs no state."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from ..runtime.randomness import generator
 
 
 class Batches:
-    """Batches of `batch_size` (global) out of `count` pictures; the last incomplete one of an epoch is dropped.
+    """Batches of `batch_size` (global) out of `count` images; the last incomplete one of an epoch is dropped.
 
-    Of several processes each takes its share of every batch. Raises UserError where a batch cannot be filled or shared.
+    Each of several processes takes its share of every batch. Raises UserError if a batch cannot be filled or shared.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
         if batch_size > count:
-            raise UserError(f"--batch-size {batch_size} is larger than the {count} training pictures; make it smaller")
+            raise UserError(
+                f"batch_size={batch_size} is larger than the number of training images, {count}; make it smaller"
+            )
         if batch_size % world:
             raise UserError(
-                f"--batch-size {batch_size} cannot be shared by {world} processes; give a multiple of {world}"
+                f"batch_size={batch_size} cannot be shared by {world} processes; give a multiple of {world}"
             )
         self.count, self.seed = count, seed
         self.batch_size, self.share, self.first = batch_size, batch_size // world, rank * (batch_size // world)
@@ -28,7 +30,7 @@ class Batches:
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def rows(self, step: int) -> tuple[Tensor, Tensor]:
-        """For step `step` of the run: the pictures of this process, and their rows in the global batch, int64 (B,)."""
+        """For step `step` of the run: the images of this process, and their rows in the global batch, int64 (B,)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..runtime.errors import UserError
-from .levels import Levels, is_deep, range_of, scale
+from .levels import Levels, is_deep, range_of
 from .listing import plain_text
 from .metadata import without_metadata
 
@@ -30,6 +31,8 @@ TURNS = {
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)  # pixels beyond which Pillow refuses an image: 178,956,970
 DARK = 64  # a folder of 16-bit colour whose upper 8 bits stay below this was not scaled to 16 bits
+
+THREADS = min(32, os.cpu_count() or 1)  # that read files
 
 T = TypeVar("T")
 
@@ -60,7 +63,7 @@ def read_image(path: Path, decoding: Decoding | None = None) -> Image.Image:
             raise too_dark(path)
         return rgb
 
-    return _opened(path, decoding, decode)
+    return opened(path, decoding, decode)
 
 
 def upright_size(path: Path, decoding: Decoding | None = None) -> tuple[int, int]:
@@ -72,7 +75,7 @@ def upright_size(path: Path, decoding: Decoding | None = None) -> tuple[int, int
             width, height = image.tag_v2[256], image.tag_v2[257]  # type: ignore[attr-defined]
         return (width, height) if orientation(image) in SIDEWAYS else (height, width)
 
-    return _opened(path, decoding or Decoding(), size)
+    return opened(path, decoding or Decoding(), size)
 
 
 def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
@@ -85,7 +88,7 @@ def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     if turn is not None:
         image = image.transpose(turn)
     if is_deep(image):
-        image = levels.scale(image) if levels else scale(image, range_of(image) or (0.0, 1.0))
+        image = (levels or Levels.of([(image.mode, range_of(image))])).scale(image)
     if image.mode == "La":  # Pillow converts it to LA only
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
@@ -115,7 +118,7 @@ def square(image: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
 
 
-def _opened(path: Path, decoding: Decoding, use: Callable[[Image.Image], T]) -> T:
+def opened(path: Path, decoding: Decoding, use: Callable[[Image.Image], T]) -> T:
     """What `use` makes of the opened image. If it fails, once more without metadata, which may be all that is wrong."""
     limit = decoding.max_pixels or PILLOW_LIMIT
     if Image.MAX_IMAGE_PIXELS is not None and limit > 2 * Image.MAX_IMAGE_PIXELS:
@@ -153,7 +156,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     text = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
     if isinstance(error, Image.DecompressionBombError):
         return UserError(f"{name}: {text.partition(',')[0]}; give a larger max_pixels= or scale the image down")
-    if isinstance(error, Image.UnidentifiedImageError):  # its text holds the path once more
+    if isinstance(error, UnidentifiedImageError):  # its text holds the path once more
         empty = path.exists() and path.stat().st_size == 0
         text = "the file is empty" if empty else "not in a format that Pillow knows"
     reason = plain_text(text if " " in text else f"{type(error).__name__} {text}".strip())

@@ -1,4 +1,4 @@
-"""The embedded pictures: scenes of a textured shape on a textured ground, drawn from an index, never downloaded.
+"""The embedded images: scenes of a textured shape on a textured ground, drawn from an index, never downloaded.
 
 A class is a shape, a texture it wears, a texture of the ground behind it and a place it likes; colours, sizes, angles,
 lighting and small distractors are free. The draws are exact everywhere (an integer hash of seed, index and purpose),
@@ -8,10 +8,11 @@ the pixels equal to one grey level. Geometry lives in unit coordinates, so a sce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..runtime.errors import UserError
@@ -35,6 +36,8 @@ CLASSES: dict[str, tuple[str, str, tuple[float, float], float]] = {
 }
 CLASS_NAMES = tuple(CLASSES)
 
+Array = NDArray[np.floating[Any]]
+
 
 class Scenes(NamedTuple):
     """`images` uint8 (B, 3, H, W); `labels` int64 (B,) into CLASS_NAMES; `masks` bool (B, H, W), the shape's pixels;
@@ -53,18 +56,18 @@ def scenes(indices: Sequence[int] | Tensor, seed: int = 0, size: int = 32) -> Sc
     balanced. Raises UserError for a size below 8.
     """
     if size < 8:
-        raise UserError(f"--image-size {size}: scenes need at least 8 pixels")
+        raise UserError(f"image_size={size}: scenes need at least 8 pixels")
     numbers = np.asarray(indices, dtype=np.int64)
     labels = numbers % len(CLASSES)
-    pictures = np.empty((len(numbers), 3, size, size), dtype=np.uint8)
+    images = np.empty((len(numbers), 3, size, size), dtype=np.uint8)
     masks = np.empty((len(numbers), size, size), dtype=bool)
     for label, name in enumerate(CLASSES):
         members = np.flatnonzero(labels == label)
         for part in np.array_split(members, max(1, -(-len(members) // CHUNK))):
             if len(part):
-                pictures[part], masks[part] = _draw(name, _uniform(numbers[part], seed), size)
+                images[part], masks[part] = _draw(name, _uniform(numbers[part], seed), size)
     return Scenes(
-        torch.from_numpy(pictures), torch.from_numpy(labels), torch.from_numpy(masks), torch.from_numpy(_boxes(masks))
+        torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(masks), torch.from_numpy(_boxes(masks))
     )
 
 
@@ -80,7 +83,7 @@ def _uniform(numbers: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 (B, 3, size, size) and masks (B, size, size) of one class from its draws `u` (B, DRAWS)."""
+    """Images uint8 (B, 3, size, size) and masks (B, size, size) of one class from its draws `u` (B, DRAWS)."""
     worn, ground, (like_x, like_y), usual = CLASSES[name]
     c = [u[:, i, None, None] for i in range(DRAWS)]  # each (B, 1, 1)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
@@ -96,13 +99,13 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     angle = c[7] * np.float32(np.pi)
     pattern = _texture(ground, x, y, angle, 3 + 2 * c[8], c[9])
-    picture = _colour(hue, 0.25 + 0.3 * c[10], ground_value * (0.45 + 0.55 * pattern), hue + 0.05, pattern)
+    image = _colour(hue, 0.25 + 0.3 * c[10], ground_value * (0.45 + 0.55 * pattern), hue + 0.05, pattern)
 
     for first in (26, 31):  # two small plain discs that belong to no class
         radius = 0.03 + 0.05 * c[first]
         cover = _cover(np.hypot(x - c[first + 1], y - c[first + 2]) - radius, soft)[:, None]
         value = np.where(dark, 0.5 + 0.4 * c[first + 3], 0.2 + 0.3 * c[first + 3])
-        picture += cover * (_colour(c[first + 4], 0 * value + 0.6, value, c[first + 4], value) - picture)
+        image += cover * (_colour(c[first + 4], 0 * value + 0.6, value, c[first + 4], value) - image)
 
     radius = usual * (0.70 + 0.55 * c[11])
     px, py = x - (like_x + 0.6 * (c[12] - 0.5)), y - (like_y + 0.6 * (c[13] - 0.5))
@@ -111,50 +114,51 @@ def _draw(name: str, u: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     sx, sy = (px * cos + py * sin) / radius, (py * cos - px * sin) / radius
     distance = _shape(name, sx, sy) * radius
     shadow = _cover(_shape(name, sx - 0.12, sy - 0.12) * radius, soft * 4)[:, None]
-    picture *= 1 - 0.35 * shadow
+    image *= 1 - 0.35 * shadow
     pattern = _texture(worn, sx, sy, c[15] * np.float32(np.pi), 1.1 + 0.5 * c[16], c[17])
     worn_colours = _colour(other, 0.35 + 0.35 * c[18], shape_value * (0.4 + 0.6 * pattern), other + 0.05, pattern)
-    picture += _cover(distance, soft)[:, None] * (worn_colours - picture)
+    image += _cover(distance, soft)[:, None] * (worn_colours - image)
 
-    picture *= light[:, None]
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8), distance < 0
-
-
-def _cover(distance: np.ndarray, soft: np.ndarray | np.float32) -> np.ndarray:
-    """How much of a pixel lies inside: 1 inside, 0 outside, a ramp at the edge."""
-    return np.clip(0.5 - distance / (2 * soft), 0, 1)
+    image *= light[:, None]
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), distance < 0
 
 
-def _shape(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _cover(distance: Array, soft: Array | np.float32) -> Array:
+    """The share of a pixel that lies inside: 1 inside, 0 outside, a ramp at the edge."""
+    share: Array = np.clip(0.5 - distance / (2 * soft), 0, 1)
+    return share
+
+
+def _shape(name: str, x: Array, y: Array) -> Array:
     """Signed distance (about) to the outline of a shape of radius 1, negative inside."""
-    r = np.hypot(x, y)
+    distance: Array
+    r, angle = np.hypot(x, y), np.arctan2(y, x)
     ax, ay = np.abs(x), np.abs(y)
     if name == "disc":
-        return r - 0.95
-    if name == "square":
-        return np.maximum(ax, ay) - 0.9
-    if name == "triangle":
-        return np.maximum(ax * 0.866 + y * -0.5, y) - 0.55
-    if name == "ring":
-        return np.abs(r - 0.75) - 0.27
-    if name == "cross":
-        return np.minimum(np.maximum(ax - 1, ay - 0.33), np.maximum(ay - 1, ax - 0.33))
-    if name == "diamond":
-        return (ax + ay * 0.75 - 0.9) * 0.8
-    if name == "crescent":
-        return np.maximum(r - 1, 0.8 - np.hypot(x - 0.5, y + 0.1))
-    if name == "bar":
-        return np.maximum(ax - 1.15, ay - 0.38)
-    angle = np.arctan2(y, x)
-    if name == "star":
+        distance = r - 0.95
+    elif name == "square":
+        distance = np.maximum(ax, ay) - 0.9
+    elif name == "triangle":
+        distance = np.maximum(ax * 0.866 + y * -0.5, y) - 0.55
+    elif name == "ring":
+        distance = np.abs(r - 0.75) - 0.27
+    elif name == "cross":
+        distance = np.minimum(np.maximum(ax - 1, ay - 0.33), np.maximum(ay - 1, ax - 0.33))
+    elif name == "diamond":
+        distance = (ax + ay * 0.75 - 0.9) * 0.8
+    elif name == "crescent":
+        distance = np.maximum(r - 1, 0.8 - np.hypot(x - 0.5, y + 0.1))
+    elif name == "bar":
+        distance = np.maximum(ax - 1.15, ay - 0.38)
+    elif name == "star":
         wave = np.abs(((angle + np.pi / 2) * 5 / (2 * np.pi)) % 1 - 0.5) * 2  # 1 at the points, 0 between them
-        return (r - (0.42 + 0.63 * wave**1.5)) * 0.6
-    return (r - (0.72 + 0.26 * np.cos(6 * angle))) * 0.7  # flower
+        distance = (r - (0.42 + 0.63 * wave**1.5)) * 0.6
+    else:  # flower
+        distance = (r - (0.72 + 0.26 * np.cos(6 * angle))) * 0.7
+    return distance
 
 
-def _texture(
-    kind: str, x: np.ndarray, y: np.ndarray, angle: np.ndarray, frequency: np.ndarray, phase: np.ndarray
-) -> np.ndarray:
+def _texture(kind: str, x: Array, y: Array, angle: Array, frequency: Array, phase: Array) -> Array:
     """A pattern in [0, 1] over the plane, `frequency` periods a unit, turned by `angle`, shifted by `phase`."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.float32(2 * np.pi)
@@ -173,19 +177,19 @@ def _texture(
         wave = np.sin(turn * a * 0.75) * np.sin(turn * b * 0.75) * 5
     else:  # rings
         wave = np.sin(turn * (np.hypot(a - phase, b) * 1.1 + phase)) * 2.5
-    return 0.5 + 0.5 * np.clip(wave, -1, 1)
+    pattern: Array = 0.5 + 0.5 * np.clip(wave, -1, 1)
+    return pattern
 
 
-def _colour(
-    hue: np.ndarray, saturation: np.ndarray, value: np.ndarray, hue_high: np.ndarray, pattern: np.ndarray
-) -> np.ndarray:
-    """(B, H, W) value -> (B, 3, H, W) colours; the hue moves from `hue` to `hue_high` where the pattern is high."""
+def _colour(hue: Array, saturation: Array, value: Array, hue_high: Array, pattern: Array) -> Array:
+    """(B, H, W) value -> (B, 3, H, W) colours; the hue moves from `hue` to `hue_high` as the pattern rises."""
     hue = hue + (hue_high - hue) * pattern
-    k = (np.array([5, 3, 1], dtype=np.float32)[None, :, None, None] + (6 * hue)[:, None]) % 6
-    return value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)
+    k = (np.array([5, 3, 1], dtype=np.float32)[None, :, None, None] + (6 * hue)[:, None]) % 6  # (B, 3, H, W)
+    colours: Array = value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1)).astype(np.float32)
+    return colours
 
 
-def _boxes(masks: np.ndarray) -> np.ndarray:
+def _boxes(masks: Array) -> Array:
     """The tight boxes of masks (B, H, W): float32 (B, 4), x0 y0 x1 y1."""
     columns, rows = np.any(masks, axis=1), np.any(masks, axis=2)  # (B, W), (B, H)
     size = masks.shape[1]

@@ -1,12 +1,11 @@
-"""Where pictures come from: the scenes, CIFAR and STL, any labelled tree, any folder.
+"""Where images come from: the scenes, CIFAR and STL, any labelled tree, any folder.
 
-Small pictures become one uint8 tensor; larger ones stay in their files.
+Small images become one uint8 tensor; larger ones stay in their files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import numpy as np
 import torch
 import torchvision
 
+from ..runtime import distributed
 from ..runtime.errors import UserError
 from .image_set import ImageSet, Source, fingerprint_of, measure
+from .listing import plain_text
 from .scenes import CLASS_NAMES, VAL_START, scenes
 from .tree import load_tree
 
@@ -29,74 +30,101 @@ STANDARD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 SCENES_TRAIN, SCENES_VAL = 20_000, 2_000
 TORCHVISION_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "stl10": "stl10_binary"}
+TORCHVISION: dict[str, type[Any]] = {
+    "cifar10": torchvision.datasets.CIFAR10,
+    "cifar100": torchvision.datasets.CIFAR100,
+    "stl10": torchvision.datasets.STL10,
+}
 TREES = {"imagenet100": ("imagenet100", "imagenet1k", "imagenet"), "imagenet1k": ("imagenet1k", "imagenet")}
 
 
 def load_source(
     scale: str,
-    data: str | None,
-    image_size: int,
+    data: str | Path | None = None,
+    image_size: int = 32,
     train_images: int | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
+    max_pixels: int | None = None,
 ) -> Source:
-    """The pictures of a scale.
+    """The images of a scale.
 
     `data`: a tree `train/CLASS/*`, `val/CLASS/*`; for CIFAR and STL also torchvision's root; for `folder` any folder of
-    pictures, labels not needed. None: scenes are drawn, CIFAR and STL are looked for in $REPRE_LITE_DATA and data/ and
-    then downloaded into data/. `train_images` takes a subset, every class alike and drawn from `seed`. Pictures that
-    do not all have the wanted size are resized and cut square. Raises UserError for whatever is not there or not fit.
+    images, labels not needed. None: scenes are drawn, CIFAR and STL are looked for in $REPRE_LITE_DATA and data/ and
+    then downloaded into data/. `image_size`: the side of the views; images up to 96 pixels are resized and cut square,
+    and read into one uint8 tensor, larger ones stay in their files. `train_images`: a subset, as evenly over classes as
+    possible, drawn by `seed`. `skip_unreadable`: train without the files that cannot be read, each replaced by the next
+    that can. `max_pixels`: as in `Decoding`. Raises UserError for data that are missing or do not fit.
     """
+    if not isinstance(image_size, int) or image_size < 1:
+        raise UserError(f"image_size={image_size}: images are square; give their side as one whole number")
     if scale == "scenes":
         if data is not None:
             raise UserError(
-                "--data does not go with --scale scenes, which are drawn; use --scale folder for your pictures"
+                f"data={data} has no use with scale=scenes, which are drawn; use scale=folder for your images"
             )
-        return _scenes(image_size, train_images, seed)
-    if data is None:
-        data = _find(scale)
-    elif not Path(data).exists():
-        raise UserError(f"--data {data}: no such folder; give one that holds pictures")
-    elif not Path(data).is_dir():
-        raise UserError(f"--data {data}: a file, not a folder; give the folder it lies in")
-    val: ImageSet | None
-    labelled: ImageSet | None
-    if scale in TORCHVISION_FOLDERS and (data is None or _is_torchvision_root(scale, Path(data))):
-        train, val, labelled = _torchvision(scale, data)
-        train, skipped = train.subset(train_images, seed), 0
-        labelled = train if labelled is None else labelled.subset(train_images, seed)
-    else:
-        assert data is not None
-        train, val, labelled, skipped = load_tree(scale, Path(data), image_size, train_images, seed, skip_unreadable)
+        return _scenes(image_size, train_images)
+    root = _find(scale) if data is None else _folder(data)
+    if scale in TORCHVISION_FOLDERS and (root is None or _is_torchvision_root(scale, root)):
+        train, val, labelled = _torchvision(scale, root)
+        train = train.subset(train_images, seed)
+        return _source(scale, train, val, train if labelled is None else labelled.subset(train_images, seed))
+    assert root is not None
+    return _source(
+        scale,
+        *load_tree(
+            scale,
+            root,
+            image_size=image_size,
+            train_images=train_images,
+            seed=seed,
+            skip_unreadable=skip_unreadable,
+            max_pixels=max_pixels,
+        ),
+    )
+
+
+def _source(scale: str, train: ImageSet, val: ImageSet | None, labelled: ImageSet | None, skipped: int = 0) -> Source:
     mean, std = STANDARD.get(scale) or measure(train.images)
     return Source(scale, train, val, mean, std, skipped, fingerprint_of(train, val), labelled)
 
 
-def _scenes(image_size: int, train_images: int | None, seed: int) -> Source:
-    """The same world for every seed of a run; a subset is the first so many, which the turn-taking labels balance."""
+def _scenes(image_size: int, train_images: int | None) -> Source:
+    """The same world for every seed of a run. A subset is the first scenes, balanced because labels take turns."""
     train, val = (
-        scenes(range(train_images or SCENES_TRAIN), size=image_size),
-        scenes(range(VAL_START, VAL_START + SCENES_VAL), size=image_size),
+        ImageSet(drawn.images, drawn.labels, CLASS_NAMES)
+        for drawn in (
+            scenes(range(train_images or SCENES_TRAIN), size=image_size),
+            scenes(range(VAL_START, VAL_START + SCENES_VAL), size=image_size),
+        )
     )
-    parts = [ImageSet(part.images, part.labels, CLASS_NAMES) for part in (train, val)]
-    mean, std = measure(parts[0].images)
-    return Source("scenes", parts[0], parts[1], mean, std, 0, f"scenes-{image_size}-{len(parts[0])}", parts[0])
+    mean, std = measure(train.images)
+    return Source("scenes", train, val, mean, std, 0, f"scenes-{image_size}-{len(train)}", train)
 
 
-def _find(scale: str) -> str | None:
+def _folder(data: str | Path) -> Path:
+    root = Path(data)
+    if not root.exists():
+        raise UserError(f"data={plain_text(root)}: no such folder; give one that holds images")
+    if not root.is_dir():
+        raise UserError(f"data={plain_text(root)}: a file, not a folder; give the folder that holds it")
+    return root
+
+
+def _find(scale: str) -> Path | None:
     """A data set in $REPRE_LITE_DATA or data/ by its name; None means torchvision may download it into data/."""
     places = [Path(os.environ["REPRE_LITE_DATA"])] if os.environ.get("REPRE_LITE_DATA") else []
     for place in [*places, Path("data")]:
         for tree in TREES.get(scale, (scale,)):
             if (place / tree / "train").is_dir():
-                return str(place / tree)
+                return place / tree
         for root in (place, place / scale):
             if _is_torchvision_root(scale, root):
-                return str(root)
+                return root
     if scale in TORCHVISION_FOLDERS:
         return None
     raise UserError(
-        f"--scale {scale} needs --data DIR: a folder with train/CLASS/* and val/CLASS/*, or your own pictures"
+        f"scale={scale} needs data=: a folder with train/CLASS/* and val/CLASS/*, or, with scale=folder, any images"
     )
 
 
@@ -104,39 +132,54 @@ def _is_torchvision_root(scale: str, root: Path) -> bool:
     return scale in TORCHVISION_FOLDERS and (root / TORCHVISION_FOLDERS[scale]).is_dir()
 
 
-def _torchvision(scale: str, data: str | None) -> tuple[ImageSet, ImageSet, ImageSet | None]:
-    """Training, validation and labelled pictures of CIFAR-10, CIFAR-100 or STL-10 as torchvision keeps them.
+def _torchvision(scale: str, root: Path | None) -> tuple[ImageSet, ImageSet, ImageSet | None]:
+    """Training, validation and labelled images of CIFAR-10, CIFAR-100 or STL-10 as torchvision stores them.
 
-    STL trains on its 5,000 labelled and 100,000 unlabelled pictures, of which the former come first; the others' are None.
+    STL trains on its 5,000 labelled and 100,000 unlabelled images, the former first; for the others `labelled` is None.
+    Without a `root` they are downloaded into data/, once on each machine.
     """
-    make: dict[str, Callable[..., Any]] = {
-        "cifar10": torchvision.datasets.CIFAR10,
-        "cifar100": torchvision.datasets.CIFAR100,
-        "stl10": torchvision.datasets.STL10,
-    }
     splits: list[dict[str, Any]] = [{"train": True}, {"train": False}]
     if scale == "stl10":
         splits = [{"split": "train+unlabeled"}, {"split": "test"}]
     try:
-        sets = [make[scale](data or "data", download=data is None, **split) for split in splits]
+        sets = _sets(scale, root, splits)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"--scale {scale}: not found and not downloadable here ({reason}); give --data DIR, a tree train/CLASS/*, "
-            "val/CLASS/* or a torchvision root"
+            f"scale={scale}: not found and not downloadable here ({reason}); give data=, a tree train/CLASS/*, val/CLASS/* "
+            "or a torchvision root"
         ) from None
     if scale == "stl10":
-        parts = [ImageSet(torch.from_numpy(d.data), torch.from_numpy(d.labels).long(), tuple(d.classes)) for d in sets]
-        whole, val = parts
+        whole, val = (
+            ImageSet(torch.from_numpy(d.data), torch.from_numpy(d.labels).long(), tuple(d.classes)) for d in sets
+        )
         assert whole.labels is not None
         count = int((whole.labels >= 0).sum())
         return replace(whole, labels=None), val, ImageSet(whole.images[:count], whole.labels[:count], whole.classes)
-    parts = [
+    train, val = (
         ImageSet(
-            torch.from_numpy(np.ascontiguousarray(d.data.transpose(0, 3, 1, 2))),
+            torch.from_numpy(np.ascontiguousarray(d.data.transpose(0, 3, 1, 2))),  # (n, 3, 32, 32)
             torch.tensor(d.targets),
             tuple(d.classes),
         )
         for d in sets
-    ]
-    return parts[0], parts[1], None
+    )
+    return train, val, None
+
+
+def _sets(scale: str, root: Path | None, splits: list[dict[str, Any]]) -> list[Any]:
+    """torchvision's data sets. Those that are not here yet are downloaded by the first process of each machine."""
+
+    def load(root: Path, download: bool) -> list[Any]:
+        return [TORCHVISION[scale](root, download=download, **split) for split in splits]
+
+    if root is not None:
+        return load(root, False)
+    distributed.barrier()  # all have looked before one writes
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if not first:
+        distributed.barrier()
+    sets = load(Path("data"), first)
+    if first:
+        distributed.barrier()
+    return sets

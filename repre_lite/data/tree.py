@@ -1,79 +1,133 @@
-"""Pictures in folders: a labelled tree train/CLASS/*, val/CLASS/*, or any folder at all."""
+"""Images in folders: a labelled tree train/CLASS/*, val/CLASS/*, or any folder of images."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from ..runtime import distributed
 from ..runtime.errors import UserError
-from .files import FileImages
-from .image_set import ImageSet, choose
-from .reading import list_images, read_squares, readable
+from .image_set import ImageSet
+from .listing import list_images, listing, plain_text, say_once
+from .loading import Files, Reader
+from .reading import Decoding
+from .survey import folder_levels
 
-IN_MEMORY = 96  # pixels; larger pictures stay in their files
-STL_SIDE = 96  # pixels; its pictures are kept whole whatever --image-size
+STL_SIDE = 96  # pixels; STL-10's images are kept whole whatever the image size
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of a data set: those to train on, those to validate on, and the labelled training files."""
+
+    train: Files
+    val: Files | None = None
+    labelled: Files | None = None
 
 
 def load_tree(
-    scale: str, root: Path, image_size: int, train_images: int | None, seed: int, skip_unreadable: bool
+    scale: str,
+    root: Path,
+    *,
+    image_size: int,
+    train_images: int | None,
+    seed: int,
+    skip_unreadable: bool,
+    max_pixels: int | None,
 ) -> tuple[ImageSet, ImageSet | None, ImageSet | None, int]:
-    """Training, validation and labelled training pictures (see `Source`), and how many files could not be read.
+    """Training, validation and labelled training images (see `Source`), and the number of files that cannot be read."""
+    tree = list_tree(scale, root)
+    decoding = Decoding(folder_levels(tree.train.paths, max_pixels), max_pixels)
+    reader = Reader(STL_SIDE if scale == "stl10" else image_size, decoding, skip_unreadable)
+    chosen = tree.train.subset(train_images, seed)
+    train, lost = reader.read(chosen, "reading train", in_place=True)
+    if len(chosen) - lost < 2:
+        raise UserError(f"data={plain_text(root)}: {len(chosen) - lost} readable images to train on; at least 2 needed")
+    labelled = train if tree.labelled is tree.train else None
+    if labelled is None and tree.labelled is not None:
+        labelled, _ = reader.read(tree.labelled.subset(train_images, seed), "reading labelled", in_place=True)
+    if tree.val is None:
+        return train, None, labelled, lost
+    val, lost_val = reader.read(tree.val, "reading val")
+    if len(val) == 0:
+        raise UserError(f"data={plain_text(root / 'val')}: no readable images there; add some or remove the folder")
+    return train, val, labelled, lost + lost_val
 
-    `folder` makes do without train/ and without labels, the other scales ask for train/CLASS/*. `imagenet100` picks its
-    classes out of a tree of all of ImageNet's. `stl10` trains on unlabeled/ as well where there is one.
+
+def list_tree(scale: str, root: Path) -> Tree:
+    """The image files below `root`, split into parts.
+
+    `folder` needs neither train/ nor labels; the other scales need train/CLASS/*. `imagenet100` takes its classes out of
+    a tree of all of ImageNet's. `stl10` trains on unlabeled/ too if there is one. Raises UserError if files are missing.
     """
-    if not (root / "train").is_dir():
-        if scale != "folder":
-            raise UserError(f"--data {root}: has no train/ folder; --scale {scale} reads train/CLASS/* and val/CLASS/*")
-        train, skipped = _unlabelled([root], root, image_size, train_images, seed, skip_unreadable)
-        return train, None, None, skipped
     folder = root / "train"
+    if not folder.is_dir():
+        if scale != "folder":
+            raise UserError(
+                f"data={plain_text(root)}: has no train/ folder; scale={scale} reads train/CLASS/* and val/CLASS/*"
+            )
+        return Tree(Files(_images(root)))
     wanted = _imagenet100(folder) if scale == "imagenet100" else None
-    paths, names = _listed(folder, wanted)
-    if len(paths) < 2:
-        raise UserError(f"--data {folder}: {len(paths)} pictures there; at least 2 are needed")
+    paths = _images(folder, wanted)
+    names = [_class_of(path, folder) for path in paths]
     if "" in names:
         if scale != "folder":
-            raise UserError(f"--data {folder}: pictures lie outside of class folders; put each into train/CLASS/")
-        train, skipped = _unlabelled([folder], root, image_size, train_images, seed, skip_unreadable)
-        return train, None, None, skipped
-    classes = tuple(sorted(set(names)))
-    side = STL_SIDE if scale == "stl10" else image_size
-    labelled, lost = _labelled(paths, names, classes, side, train_images, seed, skip_unreadable, "reading train")
-    if len(labelled) < 2:
-        raise UserError(f"--data {folder}: {len(labelled)} readable pictures; at least 2 are needed")
-    train, skipped = labelled, lost
+            raise UserError(
+                f"data={plain_text(folder)}: images lie outside of class folders; put each into train/CLASS/"
+            )
+        return Tree(Files(paths))
+    classes = sorted(set(names))
+    train = labelled = _labelled(paths, names, classes)
     if scale == "stl10" and (root / "unlabeled").is_dir():
-        both = [folder, root / "unlabeled"]
-        train, skipped = _unlabelled(both, root, side, train_images, seed, skip_unreadable)
+        train = Files([*paths, *list_images(root / "unlabeled")])
     if not (root / "val").is_dir():
-        return train, None, labelled, skipped
-    paths, names = _listed(root / "val", wanted)
+        return Tree(train, None, labelled)
+    paths = _images(root / "val", wanted, least=1)
+    names = [_class_of(path, root / "val") for path in paths]
     strange = sorted(set(names) - set(classes))
+    where = f"data={plain_text(root / 'val')}"
     if strange == [""]:
-        raise UserError(f"--data {root / 'val'}: pictures lie outside of class folders; put each into val/CLASS/")
+        raise UserError(f"{where}: images lie outside of class folders; put each into val/CLASS/")
     if strange:
-        raise UserError(f"--data {root / 'val'}: class {strange[-1]!r} is not among train's; use the same folder names")
-    val, lost = _labelled(paths, names, classes, side, None, seed, skip_unreadable, "reading val")
-    if len(val) == 0:
-        raise UserError(f"--data {root / 'val'}: no pictures there; fill it or remove it")
-    return train, val, labelled, skipped + lost
+        raise UserError(f"{where}: class {plain_text(strange[-1])!r} is not among train's; use the same folder names")
+    return Tree(train, _labelled(paths, names, classes), labelled)
 
 
-def _listed(folder: Path, classes: set[str] | None) -> tuple[list[Path], list[str]]:
-    """All pictures below `folder`, or those of some classes; and the class folder each lies in, "" for none."""
-    found = [folder] if classes is None else [folder / name for name in sorted(classes) if (folder / name).is_dir()]
-    paths = [path for place in found for path in list_images(place)]
+def _images(folder: Path, classes: set[str] | None = None, least: int = 2) -> list[Path]:
+    """All image files below `folder`, or below those of its subfolders named `classes`.
+
+    Says which other files are left out, and raises UserError if there are fewer than `least` images.
+    """
+    places = [folder] if classes is None else [folder / name for name in sorted(classes) if (folder / name).is_dir()]
+    found = [listing(place) for place in places]
+    paths = [path for part in found for path in part.paths]
+    others = sum((part.left_out for part in found), Counter())
+    left_out = ", ".join(f"{count} {plain_text(suffix)}" for suffix, count in others.most_common())
+    if len(paths) < least:
+        also = f", and other files: {left_out}" if left_out else ""
+        raise UserError(f"data={plain_text(folder)}: {len(paths)} images there{also}; at least {least} needed")
+    if left_out:
+        say_once(f"{plain_text(folder)}: not images, left out: {left_out}")
+    return paths
+
+
+def _class_of(path: Path, folder: Path) -> str:
+    """The subfolder of `folder` that holds `path`, "" for none."""
     depth = len(folder.parts)
-    return paths, [path.parts[depth] if len(path.parts) > depth + 1 else "" for path in paths]
+    return path.parts[depth] if len(path.parts) > depth + 1 else ""
+
+
+def _labelled(paths: list[Path], names: list[str], classes: list[str]) -> Files:
+    """Files with labels; the classes' names as plain text."""
+    number = {name: index for index, name in enumerate(classes)}
+    return Files(paths, torch.tensor([number[name] for name in names]), tuple(map(plain_text, classes)))
 
 
 def _imagenet100(folder: Path) -> set[str] | None:
-    """The hundred classes of Contrastive Multiview Coding, where `folder` has more than a hundred; else None: all.
+    """The hundred classes of Contrastive Multiview Coding if `folder` has more than a hundred; None, for all, if not.
 
     The list is imagenet100.txt of https://github.com/HobbitLong/CMC.
     """
@@ -82,50 +136,11 @@ def _imagenet100(folder: Path) -> set[str] | None:
     missing = sorted(wanted - there)
     if not missing:
         return wanted
+    name = plain_text(folder)
     if len(there) > 100:
         raise UserError(
-            f"--data {folder}: {len(there)} classes, but not {missing[0]} and {len(missing) - 1} more of ImageNet-100's; give "
+            f"data={name}: {len(there)} classes, but not {missing[0]} and {len(missing) - 1} more of ImageNet-100's; give "
             "the whole of ImageNet, or a tree of just your hundred classes"
         )
-    if distributed.is_main():
-        print(f"--data {folder}: taken as it is, {len(there)} classes; they are not the usual hundred of ImageNet-100")
+    say_once(f"{name}: taken as it is, {len(there)} classes; they are not the usual hundred of ImageNet-100")
     return None
-
-
-def _labelled(
-    paths: list[Path],
-    names: list[str],
-    classes: tuple[str, ...],
-    side: int,
-    count: int | None,
-    seed: int,
-    skip_unreadable: bool,
-    what: str,
-) -> tuple[ImageSet, int]:
-    """A subset of `count` pictures, every class alike, and how many of them could not be read."""
-    number = {name: index for index, name in enumerate(classes)}
-    labels = torch.tensor([number[name] for name in names])
-    chosen = choose(labels, count, seed)
-    images, kept = _images([paths[i] for i in chosen.tolist()], side, skip_unreadable, what)
-    return ImageSet(images, labels[chosen][kept], classes), len(chosen) - len(kept)
-
-
-def _unlabelled(
-    folders: list[Path], root: Path, side: int, count: int | None, seed: int, skip_unreadable: bool
-) -> tuple[ImageSet, int]:
-    """The same of all that lies below `folders`, without labels."""
-    paths = [path for folder in folders for path in list_images(folder)]
-    chosen = choose(torch.zeros(len(paths), dtype=torch.int64), count, seed)
-    images, kept = _images([paths[i] for i in chosen.tolist()], side, skip_unreadable, "reading pictures")
-    if len(kept) < 2:
-        raise UserError(f"--data {root}: {len(kept)} readable pictures there; at least 2 are needed")
-    return ImageSet(images, None, ()), len(chosen) - len(kept)
-
-
-def _images(paths: list[Path], side: int, skip_unreadable: bool, what: str) -> tuple[Tensor | FileImages, list[int]]:
-    """Pictures up to 96 pixels as one tensor, larger ones left in their files, at 8/7 of the wanted side so that the centre
-    can be cut out; and which of `paths` they are. To leave unreadable files out, all are read once."""
-    if side <= IN_MEMORY:
-        return read_squares(paths, side, skip_unreadable, what)
-    kept = readable(paths, what) if skip_unreadable else list(range(len(paths)))
-    return FileImages([paths[i] for i in kept], round(side * 256 / 224)), kept

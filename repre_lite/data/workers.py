@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 from ..runtime.errors import UserError
 
 
-def items(dataset: Dataset, wanted: Sequence[int], workers: int, pinned: bool = False) -> Iterator[Any]:
-    """`dataset[i]` for every i in `wanted`, made by so many processes (0: in this one), as tensors in pinned memory if
-    asked for. Raises the UserError an item raises, and one where a process dies."""
+def items(dataset: Dataset[Any], wanted: Sequence[int], workers: int, pinned: bool = False) -> Iterator[Any]:
+    """`dataset[i]` for every i in `wanted`, in order, made by `workers` processes (0: in this one).
+
+    `pinned`: tensors come in pinned memory. Raises the UserError of an item, and one if a process dies.
+    """
     workers = min(workers, _cores(), len(wanted))
     with watched():
-        loader: DataLoader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             _ErrorsToo(dataset),
             batch_size=None,
             sampler=wanted,
@@ -27,7 +30,7 @@ def items(dataset: Dataset, wanted: Sequence[int], workers: int, pinned: bool = 
             prefetch_factor=None if workers == 0 else 2 if workers == 1 else 1,  # items may be large
             # spawned, because a forked child of a process with threads or CUDA may hang
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_start,
         )
         for item in loader:
             if isinstance(item, UserError):
@@ -37,22 +40,22 @@ def items(dataset: Dataset, wanted: Sequence[int], workers: int, pinned: bool = 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Say in one line that a worker process died. torch raises the news from a signal handler, so it may come anywhere."""
+    """Turn torch's errors about a worker process that died, which may be raised at any line, into a UserError."""
     try:
         yield
     except (RuntimeError, BrokenPipeError) as error:
         if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
             raise
         raise UserError(
-            "a process that reads pictures died: killed, out of memory or /dev/shm too small; give fewer --workers, or 0 to "
-            "read in the main process. (A script that trains needs `if __name__ == '__main__':`.)"
+            "a process that reads images died: it was killed, memory ran out or /dev/shm is too small; give fewer workers=, "
+            "or workers=0 to read in the main process (a script that trains needs `if __name__ == '__main__':`)"
         ) from None
 
 
-class _ErrorsToo(Dataset):
-    """Items of a data set, or the UserError that came instead, which torch would bury in a traceback."""
+class _ErrorsToo(Dataset[Any]):
+    """Items of a data set, or the UserError that was raised instead, which torch would turn into a traceback."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
     def __getitem__(self, index: int) -> Any:
@@ -62,10 +65,14 @@ class _ErrorsToo(Dataset):
             return error
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C and a queue's SIGTERM reach all processes; the parent needs the workers until it has finished its step."""
+def _start(worker: int) -> None:
+    """Leave Ctrl-C and a queue's SIGTERM to the parent, which needs the workers until it has finished its step.
+
+    Pillow's warnings about metadata would be printed once a worker.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _cores() -> int:

@@ -15,12 +15,13 @@ import torch
 from ..data.cache import build_cache
 from ..data.files import FileImages
 from ..data.image_set import ImageSet, Source
+from ..data.listing import list_images
 from ..data.loaders import Batches
-from ..data.reading import list_images
+from ..data.loading import IN_MEMORY
 from ..data.scenes import scenes
 from ..data.sources import IMAGENET, SCENES_TRAIN, load_source
 from ..data.stream import StepCrops
-from ..data.tree import IN_MEMORY, STL_SIDE
+from ..data.tree import STL_SIDE
 from ..data.views import Views
 from ..recipes import Recipe, override, recipe
 from ..repre import RePre
@@ -241,11 +242,14 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
     if not isinstance(images, FileImages):
         return {}
     count = min(count, len(images))
-    paths, batches = images.paths[:count], Batches(count, count, recipe.seed)
+    images, batches = images.only(range(count)), Batches(count, count, recipe.seed)
     views = Views(recipe.views, recipe.seed)
     rates = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, held in (("decode", paths), ("cached", build_cache(paths, Path(folder) / "cache", 0))):
+        for name, held in (
+            ("decode", images),
+            ("cached", build_cache(images.paths, Path(folder) / "cache", 0, images.decoding)),
+        ):
             crops = StepCrops(held, batches, views)
             crops[0]
             start = time.perf_counter()

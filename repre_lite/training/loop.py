@@ -84,7 +84,7 @@ class Training:
         self.crops: StepCrops | None = None
         self.stream: Stream | None = None
         if isinstance(images, FileImages):
-            held = images.paths if recipe.images == "decode" else cached(images.paths, recipe.workers)
+            held = images if recipe.images == "decode" else cached(images, recipe.workers)
             self.crops = StepCrops(held, self.batches, self.views)
         self.model.to(self.device, self.precision.weights)
         self.optimiser = build_optimiser(self.model, recipe)

@@ -1,4 +1,4 @@
-"""Batches: every picture once an epoch, the same for one process and for several, by step alone."""
+"""Batches: every image once an epoch, the same for one process and for several, by step alone."""
 
 import pytest
 import torch
@@ -24,8 +24,8 @@ def test_processes_share_a_batch():
     assert torch.equal(torch.cat([p[0] for p in parts]), whole) and torch.equal(torch.cat([p[1] for p in parts]), rows)
 
 
-def test_what_cannot_be_filled_or_shared_is_said():
-    with pytest.raises(UserError, match="--batch-size 30"):
+def test_a_batch_too_large_or_uneven_is_an_error():
+    with pytest.raises(UserError, match="batch_size=30 is larger"):
         Batches(20, 30, 0)
     with pytest.raises(UserError, match="multiple of 4"):
         Batches(20, 6, 0, world=4)

@@ -1,4 +1,4 @@
-"""Scenes are the same everywhere, whatever they are drawn with, and say the truth about themselves."""
+"""Scenes are the same everywhere, do not depend on each other, and their masks and boxes are right."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_a_scene_depends_on_its_index_alone():
     assert torch.equal(scenes(torch.tensor([5])).images, whole.images[5:6])
 
 
-def test_pixels_are_what_they_always_were():
+def test_pixels_equal_stored_ones():
     """Stored once; machines may differ by one grey level."""
     found = scenes([0, 7, 123, VAL_START + 4], size=32).images[:, :, 16, 11].int()
     assert ((found - torch.tensor(STORED)).abs() <= 1).all(), found.tolist()
@@ -25,7 +25,7 @@ def test_pixels_are_what_they_always_were():
 def test_seeds_and_indices_give_different_scenes():
     a, b = scenes(range(20)).images.float(), scenes(range(20), seed=1).images.float()
     assert ((a - b).abs().mean((1, 2, 3)) > 5).all()
-    assert len({picture.numpy().tobytes() for picture in scenes(range(500)).images}) == 500
+    assert len({image.numpy().tobytes() for image in scenes(range(500)).images}) == 500
 
 
 def test_labels_take_turns():
@@ -49,8 +49,8 @@ def test_a_scene_is_the_same_at_every_size():
     assert share.max() < 0.03
 
 
-def test_too_small_is_said():
-    with pytest.raises(UserError, match="--image-size"):
+def test_a_size_too_small_is_an_error():
+    with pytest.raises(UserError, match="image_size=4"):
         scenes([0], size=4)
 
 

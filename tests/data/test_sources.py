@@ -1,4 +1,4 @@
-"""Every kind of picture file and folder: read as RGB, or one clear line."""
+"""Sources: scenes, torchvision's files, labelled trees and plain folders, or one clear line."""
 
 import pickle
 import shutil
@@ -10,71 +10,16 @@ import torch
 from PIL import Image
 
 from repre_lite.data.files import FileImages
-from repre_lite.data.image_set import choose
-from repre_lite.data.reading import list_images, read_image, read_squares
 from repre_lite.data.sources import load_source
 from repre_lite.runtime.errors import UserError
 
 RED = (200, 30, 40)
 
 
-def save(path, mode="RGB", size=(9, 7), **options):
+def save(path, size=(9, 7), colour=RED):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.new("RGB", size, RED)
-    picture = picture.convert(mode) if mode not in ("I;16",) else Image.fromarray(np.full(size[::-1], 40000, np.uint16))
-    picture.save(path, **options)
+    Image.new("RGB", size, colour).save(path)
     return path
-
-
-@pytest.mark.parametrize(
-    ("mode", "name"),
-    [
-        ("L", "a.png"),
-        ("LA", "a.png"),
-        ("P", "a.png"),
-        ("RGBA", "a.png"),
-        ("CMYK", "a.jpg"),
-        ("1", "a.png"),
-        ("RGB", "a.webp"),
-    ],
-)
-def test_every_mode_is_read_as_rgb(mode, name, tmp_path):
-    picture = read_image(save(tmp_path / name, mode))
-    assert picture.mode == "RGB" and picture.size == (9, 7)
-    if mode not in ("L", "LA", "1"):
-        assert np.abs(np.asarray(picture)[3, 3].astype(int) - RED).max() < 26
-
-
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
-    value = np.asarray(read_image(save(tmp_path / "a.png", "I;16")))[0, 0]
-    assert value.tolist() == [156] * 3  # 40000 / 65535 * 255
-
-
-def test_transparency_lies_over_white_and_photographs_stand_upright(tmp_path):
-    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
-    clear.save(tmp_path / "clear.png")
-    assert np.asarray(read_image(tmp_path / "clear.png")).min() == 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    assert read_image(save(tmp_path / "turned.jpg", exif=exif)).size == (7, 9)
-
-
-def test_other_files_are_not_looked_at(tmp_path):
-    save(tmp_path / "b.png")
-    save(tmp_path / "sub" / "a.JPG")
-    save(tmp_path / ".hidden" / "c.png")
-    (tmp_path / "Thumbs.db").write_text("x")
-    (tmp_path / "notes.txt").write_text("x")
-    assert [path.name for path in list_images(tmp_path)] == ["b.png", "a.JPG"]
-
-
-def test_unreadable_pictures_are_named_or_skipped(tmp_path):
-    good, bad = save(tmp_path / "a.png"), save(tmp_path / "b.png")
-    bad.write_bytes(bad.read_bytes()[:40])
-    with pytest.raises(UserError, match="b.png"):
-        read_squares([good, bad], 8, False, "reading")
-    images, kept = read_squares([bad, good], 8, True, "reading")
-    assert images.shape == (1, 3, 8, 8) and kept == [1]
 
 
 def labelled(root, counts):
@@ -102,7 +47,7 @@ def test_a_flat_folder_needs_no_labels(tmp_path):
     assert source.train.labels is None and source.val is None and len(source.train) == 3
 
 
-def test_what_is_wrong_with_a_tree_is_said(tmp_path):
+def test_a_tree_that_does_not_fit_is_an_error(tmp_path):
     good = labelled(tmp_path / "good", {"train": {"a": 2}, "val": {"other": 1}})
     empty = labelled(tmp_path / "empty", {"train": {"a": 2}})
     (empty / "val").mkdir()
@@ -112,10 +57,10 @@ def test_what_is_wrong_with_a_tree_is_said(tmp_path):
     (tmp_path / "bare" / "train").mkdir(parents=True)
     for scale, folder, words in (
         ("folder", good, "class 'other'"),
-        ("folder", empty, "no pictures"),
+        ("folder", empty, "0 images there"),
         ("folder", flat, "outside of class folders"),
         ("cifar10", tmp_path / "loose", "class folders"),
-        ("cifar10", tmp_path / "bare", "at least 2"),
+        ("cifar10", tmp_path / "bare", "0 images there; at least 2 needed"),
         ("imagenet1k", tmp_path, "no train/ folder"),
         ("folder", tmp_path / "nowhere", "no such folder"),
     ):
@@ -140,7 +85,7 @@ def test_torchvisions_root_is_recognised(tmp_path, monkeypatch):
 
 
 def stl(root, unlabelled=20):
-    """The files of torchvision's STL10 with 10 labelled, some unlabelled and 10 test pictures."""
+    """The files of torchvision's STL10 with 10 labelled, some unlabelled and 10 test images."""
     folder = root / "stl10_binary"
     folder.mkdir(parents=True)
     (folder / "class_names.txt").write_text("\n".join("abcdefghij") + "\n")
@@ -152,7 +97,7 @@ def stl(root, unlabelled=20):
     return root
 
 
-def test_stl_trains_on_all_and_is_judged_by_its_labelled_pictures(tmp_path, monkeypatch):
+def test_stl_trains_on_all_and_evaluates_labelled_images(tmp_path, monkeypatch):
     import torchvision
 
     monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda self: True)
@@ -194,7 +139,7 @@ def test_imagenet_is_found_by_its_name(tmp_path, monkeypatch):
     assert len(load_source("imagenet1k", None, 16).train) == len(load_source("imagenet100", None, 16).train) == 2
 
 
-def test_larger_pictures_stay_in_their_files(tmp_path):
+def test_larger_images_stay_in_their_files(tmp_path):
     source = load_source("folder", str(labelled(tmp_path, {"train": {"a": 3, "b": 3}, "val": {"a": 2}})), 112)
     assert isinstance(source.train.images, FileImages) and source.train.images.shape == (6, 3, 128, 128)
     part = source.train.subset(4)
@@ -202,25 +147,77 @@ def test_larger_pictures_stay_in_their_files(tmp_path):
     assert source.labelled is source.train and torch.equal(source.val.images[1], source.val.images[:][1])
 
 
-def test_links_are_followed_but_not_round_and_round(tmp_path):
-    save(tmp_path / "elsewhere" / "x.png")
-    save(tmp_path / "tree" / "a" / "y.png")
-    (tmp_path / "tree" / "b").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "tree" / "a" / "up").symlink_to(tmp_path / "tree")
-    assert [str(path.relative_to(tmp_path / "tree")) for path in list_images(tmp_path / "tree")] == [
-        "a/y.png",
-        "b/x.png",
-    ]
-
-
-def test_subsets_are_even_and_seeded():
-    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 5)
-    chosen = choose(labels, 20, seed=0)
-    assert labels[chosen].bincount().tolist() == [8, 7, 5] and torch.equal(chosen, chosen.sort().values)
-    assert torch.equal(chosen, choose(labels, 20, 0)) and not torch.equal(chosen, choose(labels, 20, 1))
-
-
-def test_real_pictures(cifar10):
+def test_real_images(cifar10):
     source = load_source("cifar10", str(cifar10), 32, train_images=200)
     assert source.train.images.shape == (200, 3, 32, 32) and source.train.labels.bincount().tolist() == [20] * 10
     assert len(source.val) == 10_000 and 100 < source.train.images.float().mean() < 140
+
+
+def test_a_folder_of_one_class(tmp_path):
+    source = load_source("folder", labelled(tmp_path, {"train": {"only": 3}, "val": {"only": 1}}), 16)
+    assert source.train.classes == ("only",) and source.train.labels.tolist() == [0, 0, 0] and len(source.val) == 1
+
+
+def test_class_names_are_plain_text_in_the_order_of_folders(tmp_path):
+    names = ["_hidden", "a <b> & $c$", "caf\udce9", "new\nline"]
+    source = load_source("folder", labelled(tmp_path, {"train": dict.fromkeys(names, 1), "val": {"caf\udce9": 1}}), 16)
+    assert source.train.classes == ("_hidden", "a <b> & $c$", "caf\\xe9", "new\\nline")
+    assert source.val.labels.tolist() == [2]
+    for name in source.train.classes:
+        assert name.isprintable() and name.encode("utf-8")
+
+
+def test_files_that_are_not_images_are_reported_once(tmp_path, capsys):
+    labelled(tmp_path, {"train": {"a": 2}, "val": {"a": 1}})
+    for i in range(3):
+        (tmp_path / "train" / "a" / f"{i}.heic").write_bytes(b"x")
+    (tmp_path / "train" / "notes.txt").write_text("x")
+    for _ in range(2):
+        load_source("folder", tmp_path, 16)
+    assert capsys.readouterr().out == f"{tmp_path / 'train'}: not images, left out: 3 .heic, 1 .txt\n"
+    shutil.rmtree(tmp_path / "train" / "a")
+    with pytest.raises(UserError, match=r"0 images there, and other files: 1 .txt; at least 2 needed"):
+        load_source("folder", tmp_path, 16)
+
+
+@pytest.mark.parametrize("size", [(32, 48), "32", 0, 32.0])
+def test_a_size_that_is_not_one_number_is_an_error(size, tmp_path):
+    with pytest.raises(UserError, match="images are square"):
+        load_source("folder", tmp_path, size)
+
+
+def colours(images):
+    return images[:][:, 0].amax((1, 2)).tolist()
+
+
+@pytest.mark.parametrize("size", [16, 112])
+def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path):
+    """The others keep their places, so a run that stopped at the unreadable one can be resumed without it."""
+    for i in range(5):
+        save(tmp_path / "train" / ("a" if i < 3 else "b") / f"{i}.bmp", colour=(10 * i, 0, 0))
+        save(tmp_path / "val" / ("a" if i < 3 else "b") / f"{i}.bmp", colour=(10 * i, 0, 0))
+    for name in ("train/a/2.bmp", "train/b/4.bmp", "val/a/1.bmp"):
+        (tmp_path / name).write_bytes(b"torn")
+    if size <= 96:
+        with pytest.raises(UserError, match=r"2.bmp: not a readable image \(.*\); .* skip_unreadable=True"):
+            load_source("folder", tmp_path, size)
+    source = load_source("folder", tmp_path, size, skip_unreadable=True)
+    assert colours(source.train.images) == [0, 10, 30, 30, 0] and source.train.labels.tolist() == [0, 0, 1, 1, 0]
+    assert colours(source.val.images) == [0, 20, 30, 40] and source.val.labels.tolist() == [0, 0, 1, 1]
+    assert source.skipped == 3
+    with pytest.raises(UserError, match="1 readable images to train on; at least 2 needed"):
+        for name in ("train/a/0.bmp", "train/a/1.bmp"):
+            (tmp_path / name).write_bytes(b"torn")
+        load_source("folder", tmp_path, size, skip_unreadable=True)
+
+
+def test_leaving_unreadable_files_out_keeps_the_fingerprint(tmp_path):
+    """The same files: what was trained on so far was readable, so resuming without the others is exact."""
+    for i in range(1000):
+        save(tmp_path / f"{i:03d}.bmp", size=(4, 4), colour=(i % 256, 0, 0))
+    (tmp_path / "001.bmp").write_bytes(b"torn")  # not among those that mean and deviation are measured on
+    with_it = load_source("folder", tmp_path, 112)
+    without = load_source("folder", tmp_path, 112, skip_unreadable=True)
+    assert (with_it.fingerprint, with_it.mean, with_it.std) == (without.fingerprint, without.mean, without.std)
+    (tmp_path / "001.bmp").write_bytes(b"torn otherwise")
+    assert load_source("folder", tmp_path, 112, skip_unreadable=True).fingerprint != with_it.fingerprint

@@ -1,4 +1,4 @@
-"""Pictures that stay in files: the views are those of whole pictures, whoever reads them, wherever one begins."""
+"""Images that stay in files: their views equal those of images in memory, for any workers, processes and first step."""
 
 import os
 import signal
@@ -10,8 +10,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from repre_lite.data.files import FileImages
+from repre_lite.data.listing import list_images
 from repre_lite.data.loaders import Batches
-from repre_lite.data.reading import list_images, read_image
+from repre_lite.data.reading import read_image
 from repre_lite.data.stream import StepCrops, Stream
 from repre_lite.data.views import View, Views
 from repre_lite.data.workers import items
@@ -25,12 +26,12 @@ def paths(photographs):
 
 
 @pytest.mark.parametrize("framework", ["moco_v3", "simclr", "dino"])
-def test_views_are_those_of_whole_pictures(framework, tmp_path):
+def test_views_equal_those_of_images_in_memory(framework, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (6, 20, 26, 3), dtype=np.uint8)
-    pictures = [Image.fromarray(n).resize((150, 120), Image.Resampling.BICUBIC) for n in noise]
-    for i, picture in enumerate(pictures):
-        picture.save(tmp_path / f"{i}.png")
-    whole = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures]).permute(0, 3, 1, 2)
+    images = [Image.fromarray(n).resize((150, 120), Image.Resampling.BICUBIC) for n in noise]
+    for i, image in enumerate(images):
+        image.save(tmp_path / f"{i}.png")
+    whole = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2)
     batches, views = Batches(6, 6, seed=0), Views(framework_class(framework).views(112, 8), seed=5)
     indices, rows = batches.rows(2)
     crops = StepCrops(list_images(tmp_path), batches, views)[2]
@@ -49,12 +50,12 @@ def test_without_colour_work_they_differ_by_rounding_alone(paths):
     indices, rows = batches.rows(0)
     made = views.finish(StepCrops(paths, batches, views)[0], 0, rows)
     for at, index in enumerate(indices.tolist()):  # sizes differ, so one by one
-        picture = torch.from_numpy(np.array(read_image(paths[index]))).permute(2, 0, 1)[None]
-        for one, other in zip(views(picture, 0, rows[at : at + 1]), made, strict=True):
+        image = torch.from_numpy(np.array(read_image(paths[index]))).permute(2, 0, 1)[None]
+        for one, other in zip(views(image, 0, rows[at : at + 1]), made, strict=True):
             assert (one[0] - other[at]).abs().max() < 2.1 / 255  # rows and columns are rounded each
 
 
-def test_any_workers_any_beginning_any_process(paths):
+def test_workers_first_step_and_processes_change_nothing(paths):
     batches, views = Batches(len(paths), 8, seed=3), Views(framework_class("dino").views(112, 8), seed=3)
     crops = StepCrops(paths, batches, views)
     alone = [crops[step] for step in range(7)]  # more than two epochs of three steps
@@ -69,28 +70,28 @@ def test_any_workers_any_beginning_any_process(paths):
 
 
 class Items(Dataset):
-    """Item 1 is one that cannot be made; making item 2 kills the process that makes it."""
+    """Item 1 raises; making item 2 kills the worker that makes it."""
 
     def __getitem__(self, index):
         if index == 1:
-            raise UserError("b.jpg: not a readable picture")
+            raise UserError("b.jpg: not a readable image")
         if index == 2 and os.getpid() != int(os.environ["MAIN_PROCESS"]):
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.tensor(index)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_a_worker_cannot_make_is_one_line(workers, monkeypatch):
+def test_the_error_of_a_worker_is_one_line(workers, monkeypatch):
     monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
     made = items(Items(), [0, 1, 3], workers)
     assert next(made) == 0
-    with pytest.raises(UserError, match="^b.jpg: not a readable picture$"):
+    with pytest.raises(UserError, match="^b.jpg: not a readable image$"):
         next(made)
 
 
 def test_a_worker_that_dies_is_one_line(monkeypatch):
     monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
-    with pytest.raises(UserError, match="a process that reads pictures died"):
+    with pytest.raises(UserError, match="a process that reads images died"):
         list(items(Items(), [0, 2, 3], workers=1))
 
 
@@ -101,6 +102,6 @@ def test_files_read_like_a_tensor(paths, tmp_path):
     assert whole.shape == images.shape and whole.dtype == torch.uint8
     assert torch.equal(images[3], whole[3]) and torch.equal(images[5:7], whole[5:7])
     assert torch.equal(images[torch.tensor([7, 2])], whole[[7, 2]]) and torch.equal(images.only([7])[:], whole[7:8])
-    with pytest.raises(UserError, match="gone.jpg: not there any more"):
+    with pytest.raises(UserError, match="gone.jpg: not found any more"):
         FileImages([*paths, tmp_path / "gone.jpg"], 64)[:]
     assert list(FileImages([], 64).split(4)) == []
