@@ -80,7 +80,9 @@ class Run:
         """The run's own images: those of val/, which training has not seen; without val/, up to `most` training ones."""
         held = self.recipe
         count = min(most, held.train_images or most)
-        source = load_source(held.scale, held.data, held.image_size, count, held.seed, held.skip_unreadable)
+        source = load_source(
+            held.scale, held.data, held.image_size, count, held.seed, held.skip_unreadable, held.max_pixels
+        )
         return source.val or source.train
 
     @torch.no_grad()

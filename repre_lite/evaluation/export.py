@@ -11,7 +11,7 @@ from typing import Any, cast
 import timm
 import torch
 
-from ..data.tree import IN_MEMORY
+from ..data.loading import IN_MEMORY
 from ..runs import SUMMARY, describe_encoder, plain_tensors, read_json
 from ..runtime import files
 from ..runtime.errors import UserError

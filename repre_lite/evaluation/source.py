@@ -64,6 +64,7 @@ class EncoderSource:
             train_images or held.train_images,
             held.seed,
             held.skip_unreadable,
+            held.max_pixels,
         )
 
 

@@ -72,7 +72,13 @@ class Training:
         self.precision = pick_precision(recipe.precision, self.device)
         distributed.start(self.device)
         self.source = source or load_source(
-            recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed, recipe.skip_unreadable
+            recipe.scale,
+            recipe.data,
+            recipe.image_size,
+            recipe.train_images,
+            recipe.seed,
+            recipe.skip_unreadable,
+            recipe.max_pixels,
         )
         images = self.source.train.images
         self.images = None if isinstance(images, FileImages) else images.to(self.device)
