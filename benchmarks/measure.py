@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from repre_lite.runtime.device import describe_device
 from repre_lite.runtime.files import write_json
+from repre_lite.runtime.provenance import provenance
 
 
 def pin(core: int | None = None) -> int | None:
@@ -95,23 +91,11 @@ def shown(ratio: dict[str, float]) -> str:
     return f"{ratio['median']:.3f} [{ratio['q1']:.3f}..{ratio['q3']:.3f}]"
 
 
-def provenance(core: int | None, device: torch.device | None = None) -> dict[str, Any]:
-    """Machine, versions, threads and date, for the head of a table."""
-    device = device or torch.device("cpu")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "hardware": describe_device(device),
-        "cores": os.cpu_count(),
-        "pinned_to_core": core,
-        "threads": torch.get_num_threads(),
-        "clock": "CUDA events" if device.type == "cuda" else "processor time",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
-        },
-    }
+def head(core: int | None, device: torch.device | None = None) -> dict[str, Any]:
+    """Where the figures of a table come from: machine, versions, threads, date, core and clock."""
+    cuda = device is not None and device.type == "cuda"
+    clock = "CUDA events" if cuda else "processor time"
+    return provenance(device) | {"pinned_to_core": core, "clock": clock}
 
 
 def write(path: Path | None, table: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ Operations are counted, forward and backward, for every framework, encoder, deco
 That a step with the branch is the step without it plus the branch is checked for MoCo v3. Memory is what the forward
 pass keeps for the backward pass in half precision, against the same of a MoCo v3 step without the branch. Time is the
 median ratio of a whole step of MoCo v3 (views, losses, backward, optimiser, target) with the branch to one without, in
-the same round. `--device cuda` is written but was never run by us.
+the same round. `--device cuda` has not been tested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import alternate, pin, provenance, ratios, shown, write
+from measure import alternate, head, pin, ratios, shown, write
 
 import repre_lite as rl
 from repre_lite.data.image_set import ImageSet, Source
@@ -56,7 +56,7 @@ def widths(encoder: TappedEncoder) -> dict[str, int | None]:
 
 
 def branch(encoder: TappedEncoder, width: int | None, layers: int) -> dict[str, int]:
-    """Operations, parameters and half-precision bytes kept, of one decoder and its loss, for one picture."""
+    """Operations, parameters and half-precision bytes kept, of one decoder and its loss, per image."""
     batch, size = 2, encoder.image_size
     with torch.device("meta"):
         decoder = ReconstructionDecoder.for_encoder(encoder, layers=layers, width=width)
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     device = pick_device(options.device)
     core = pin()
-    table: dict[str, Any] = provenance(core, device) | {
+    table: dict[str, Any] = head(core, device) | {
         "paper": PAPER,
         "claimed_at_most": CLAIMED,
         "rounds": options.rounds,

@@ -8,20 +8,21 @@ InfoNCE, fused AdamW, foreach moving average, and nothing else. That both then d
 after all rounds must agree. A ratio is our time by the bare loop's in the same round; operations are those dispatched in
 one step, views of the same memory left out; `report` is what reading and logging a step adds, in steps, and happens about once in 50 of a long run.
 Operations are counted once more for vit_tiny (patch 4, 32 pixels) with both views in one forward pass, as on a GPU.
-`--device cuda` is written but was never run by us; both loops compute in fp32 there.
+`--device cuda` has not been tested; both loops compute in fp32 there.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
-from measure import alternate, count_operations, pin, provenance, ratios, shown, spread, write
+from measure import alternate, count_operations, head, pin, ratios, shown, spread, write
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +34,6 @@ from repre_lite.frameworks.moco_v3 import MoCoV3
 from repre_lite.recipes import Recipe
 from repre_lite.runtime.device import pick_device
 from repre_lite.training.loop import Training, steps
-import itertools
 
 CLAIM, OPERATIONS = 1.03, 750
 FOREVER = 10**6  # steps of the schedules, so that rate and momentum hardly move
@@ -157,7 +157,7 @@ def main() -> None:
         "vit_micro, 32 px": rl.recipe("scenes", "moco_v3", size="small", **common),
         "vit_small, 224 px": rl.recipe("imagenet1k", "moco_v3", batch_size=4, **common),
     }
-    table: dict[str, Any] = provenance(core, pick_device(options.device)) | {
+    table: dict[str, Any] = head(core, pick_device(options.device)) | {
         "claim_at_most": CLAIM,
         "rounds": options.rounds,
     }

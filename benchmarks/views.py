@@ -1,9 +1,9 @@
-"""Our batched views against torchvision's per-picture pipeline: MoCo v3's two views at 32 pixels, on one core.
+"""Our batched views against torchvision's per-image pipeline: MoCo v3's two views at 32 pixels, on one core.
 
 python benchmarks/views.py [--compile] [--batch-size 256] [--rounds 15] [--json results/views.json]
 
-Both make the same two views from pictures already in memory: a uint8 tensor for ours, PIL images for torchvision's; both
-end with one float batch in [0, 1] a view. Pictures are CIFAR-10's where REPRE_LITE_DATA holds them, else scenes. A ratio
+Both make the same two views from images already in memory: a uint8 tensor for ours, PIL images for torchvision's; both
+end with one float batch in [0, 1] a view. Images are CIFAR-10's if REPRE_LITE_DATA holds them, else scenes. A ratio
 is torchvision's time by ours in the same round, the median of all rounds with its quartiles.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import alternate, pin, provenance, ratios, shown, spread, write
+from measure import alternate, head, pin, ratios, shown, spread, write
 from PIL import Image
 from torch import Tensor
 from torchvision import transforms as T
@@ -31,7 +31,7 @@ CLAIMS = {"eager": 3.0, "compiled": 6.0}  # times torchvision
 
 
 def torchvision_pipeline(view: View) -> Callable[[Image.Image], Tensor]:
-    """The same operations with the same laws, for one picture; those of probability 0 are left out on both sides."""
+    """The same operations with the same distributions, for one image; those of probability 0 are left out on both sides."""
     if view.interpolation != "bilinear" or view.blur:
         raise ValueError("written for MoCo v3's views below 96 pixels: bilinear, without blur")
     steps: list[Any] = [
@@ -44,7 +44,7 @@ def torchvision_pipeline(view: View) -> Callable[[Image.Image], Tensor]:
     return T.Compose([*steps, T.RandomHorizontalFlip(view.flip), T.ToTensor()])
 
 
-def pictures(count: int) -> tuple[str, Tensor]:
+def some_images(count: int) -> tuple[str, Tensor]:
     """What they are, and uint8 (count, 3, 32, 32)."""
     root = Path(os.environ.get("REPRE_LITE_DATA", "")) / "cifar10"
     real = "REPRE_LITE_DATA" in os.environ and root.is_dir()
@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     core = pin(options.core)
 
-    source, images = pictures(options.batch_size)
+    source, images = some_images(options.batch_size)
     images_pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     rows, kinds = torch.arange(len(images)), MoCoV3.views(SIZE, 8)
     pipelines = [torchvision_pipeline(view) for view in kinds]
@@ -92,9 +92,9 @@ def main() -> None:
 
     seconds = alternate(candidates, options.rounds)
     made = len(kinds) * len(images)
-    table: dict[str, Any] = provenance(core) | {
+    table: dict[str, Any] = head(core) | {
         "what": f"MoCo v3's two views at {SIZE} pixels, batch {len(images)}, {options.rounds} rounds",
-        "pictures": source,
+        "images": source,
         "compiling_seconds": compiling,
         "mean_of_each_view": means,
         "candidates": {},

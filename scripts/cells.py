@@ -23,7 +23,7 @@ import torch
 from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.data.sources import load_source
 from repre_lite.encoder import TappedEncoder
-from repre_lite.evaluation import at_size, extract, knn_top1
+from repre_lite.evaluation import at_size, extract, knn_top1, linear_top1
 from repre_lite.evaluation.collapse import advice
 from repre_lite.recipes import Recipe
 from repre_lite.runtime.errors import UserError
@@ -66,13 +66,16 @@ def load(which: Images) -> Source:
     return replace(whole, train=parts[0], val=parts[1], labelled=parts[0])
 
 
-def knn(encoder: TappedEncoder, source: Source, bank: int, judged: int) -> float:
-    """k-NN top-1 of up to `judged` validation images by up to `bank` training images."""
+def accuracies(encoder: TappedEncoder, source: Source, bank: int, judged: int, linear: bool) -> dict[str, float]:
+    """Top-1 of up to `judged` validation images, by up to `bank` training images: `knn`, and `linear` if asked for."""
     assert source.labelled is not None and source.val is not None
     train, val = source.labelled.subset(bank), source.val.subset(judged)
     assert train.labels is not None and val.labels is not None
     x, x_val = (extract(encoder, part.images, source.mean, source.std) for part in (train, val))
-    return round(knn_top1(x, train.labels, x_val, val.labels), 4)
+    found = {"knn": round(knn_top1(x, train.labels, x_val, val.labels), 4)}
+    if linear:
+        found["linear"] = round(linear_top1(x, train.labels, x_val, val.labels)[0], 4)
+    return found
 
 
 @torch.no_grad()
@@ -87,13 +90,16 @@ def reconstruction_error(training: Training, count: int = 500) -> float | None:
     return round(float((drawn - view).abs().mean()), 5)
 
 
-def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000) -> dict[str, Any]:
-    """Train by a recipe and return the figures: k-NN of the trained and the untrained encoder, losses and collapse gauges
-    of the first and last step, reconstruction error. A run that breaks off gives `error` instead."""
+def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, linear: bool = False) -> dict[str, Any]:
+    """Train by a recipe and return the figures.
+
+    They are k-NN (and linear probe) of the trained and k-NN of the untrained encoder, losses of the first and the last
+    step, collapse gauges, reconstruction error. A run that breaks off gives `error` instead.
+    """
     torch.set_num_threads(1)
     source, began = load(which), time.perf_counter()
     training = Training(recipe, source)
-    untrained = knn(training.model.framework.evaluated, source, bank, judged)
+    untrained = accuracies(training.model.framework.evaluated, source, bank, judged, False)["knn"]
     first = last = None
     try:
         for losses, views in steps(training):
@@ -101,11 +107,10 @@ def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000) -
                 last = training.report(losses, views, 0.0)
                 first = first or last
         assert first is not None and last is not None
-        reached = knn(training.model.framework.evaluated, source, bank, judged)
+        reached = accuracies(training.model.framework.evaluated, source, bank, judged, linear)
     except UserError as error:
         return {"error": str(error), "untrained": untrained}
-    return {
-        "knn": reached,
+    return reached | {
         "untrained": untrained,
         "contrastive": [first.losses["contrastive"], last.losses["contrastive"]],
         "reconstruction": [first.losses["reconstruction"], last.losses["reconstruction"]],
@@ -121,6 +126,8 @@ def open_table(path: Path, measured: Mapping[str, Any]) -> dict[str, Any]:
     """The table of a file, or a new one, with a fresh head. Ends the script if the file holds what was `measured` otherwise."""
     measured = json.loads(json.dumps(measured))
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"cells": {}}
+    if "cells" not in table:
+        raise SystemExit(f"{path}: not a table of cells; choose another file")
     for name, value in measured.items():
         if table["cells"] and table.get(name) != value:
             raise SystemExit(f"{path}: holds cells with {name} {table.get(name)}, not {value}; choose another file")

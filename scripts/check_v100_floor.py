@@ -1,11 +1,11 @@
-"""Run the tests with the oldest torch the library claims to work with: the last one with kernels for a V100.
+"""Run the tests with the oldest torch that the library supports, the last one with kernels for a V100.
 
 python scripts/check_v100_floor.py [--python 3.12] [--folder DIR] [--index URL] [-- PYTEST OPTIONS]
 
-Makes an environment of its own from constraints-v100.txt (several GB, minutes; uv where it is found, else venv and
-pip), says whether that torch holds kernels for compute capability 7.0, and runs the test suite in it. The checkout's
-.venv is not touched. What follows -- goes to pytest, such as `-- -x tests/test_losses.py`. REPRE_LITE_DATA is passed on.
-Exit status: pytest's; 1 where the kernels are missing or an installation fails.
+Creates a separate environment from constraints-v100.txt (several GB, minutes; with uv if found, else venv and pip),
+reports whether that torch has kernels for compute capability 7.0, and runs the test suite in it. The checkout's
+.venv is not touched. Arguments after -- go to pytest, such as `-- -x tests/test_losses.py`. REPRE_LITE_DATA is passed on.
+Exit status: pytest's; 1 if the kernels are missing or an installation fails.
 """
 
 from __future__ import annotations

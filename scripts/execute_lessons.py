@@ -1,9 +1,9 @@
 """Execute lessons in place, as they are committed: laptop size, outputs small and without anything of this machine.
 
-python scripts/execute_lessons.py notebooks/03_reconstruction_decoder.ipynb [...]    (all lessons where none is named)
+python scripts/execute_lessons.py notebooks/03_reconstruction_decoder.ipynb [...]    (all lessons if none is named)
 
-Afterwards a notebook holds counts 1 to n, of an exercise's error the last line only, no widget state, no times, and line
-figures as palette pictures (figures of few colours, for which nothing is lost to the eye).
+Afterwards a notebook has execution counts from 1 to n, only the last line of an exercise's error, no widget state, no times,
+and line figures as palette PNGs, which loses nothing with few colours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
-FEW = 4_000  # colours: a line figure with smoothed edges has fewer, a picture more
+FEW = 4_000  # colours: a line figure with smoothed edges has fewer, an image has more
 
 
 def execute(path: Path) -> None:
@@ -47,11 +47,11 @@ def execute(path: Path) -> None:
 
 def smaller(encoded: str) -> str:
     """A PNG in base64, with a palette where it has few colours."""
-    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    if picture.getcolors(FEW) is not None:
-        picture = picture.quantize(256)
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    if image.getcolors(FEW) is not None:
+        image = image.quantize(256)
     stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG", optimize=True)
     return min(encoded, base64.b64encode(stream.getvalue()).decode(), key=len)
 
 

@@ -1,9 +1,9 @@
-"""Kill a run again and again and see whether it ends with exactly the weights of one that was left alone.
+"""Kill a run many times and check that it ends with exactly the weights of an uninterrupted one.
 
 python scripts/kill_and_resume.py [--kills 20] [--steps 300] [--seed 0] [--folder DIR]
 
-Both are the same tiny `repre-lite pretrain` on the scenes, one torch thread, a checkpoint every few steps. SIGKILL comes
-at random moments after the first checkpoint: every fourth while a run is starting, the others while it trains or writes.
+Both are the same tiny `repre-lite pretrain` on the scenes, one torch thread, a checkpoint every few steps. SIGKILL is
+sent at random moments after the first checkpoint: every fourth while a run starts, the others while it trains or writes.
 After every kill the checkpoint must load; at the end everything in the two checkpoint.pt (weights, optimiser, step) is
 compared bit for bit, and the steps and losses of the two metrics.jsonl. Exit status 1 on a difference. About five minutes.
 """

@@ -3,24 +3,19 @@
 python scripts/measure_scenes.py [--minutes 5] [--train-images 8000] [--json results/scenes.json]
 
 Top-1 on the 2,000 validation scenes; k-NN and pixel features are those of `repre-lite demo`. The ceiling is vit_micro
-trained with labels on the same pictures, flips and crops only, for the wanted time: its own answers, and the k-NN of its
+trained with labels on the same images, flips and crops only, for the wanted time: its own answers, and the k-NN of its
 features.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import math
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,16 +26,17 @@ from repre_lite.data.sources import load_source
 from repre_lite.data.views import View, Views
 from repre_lite.encoder import TappedEncoder
 from repre_lite.evaluation import extract, knn_top1, pixel_features
-from repre_lite.runtime.device import describe_device, set_threads
+from repre_lite.runtime.device import set_threads
 from repre_lite.runtime.files import write_json
+from repre_lite.runtime.provenance import provenance
 from repre_lite.runtime.randomness import fork
 
 SIZE, ARCH, SEEDS = 32, "vit_micro", (0, 1, 2)
-MILD = View(SIZE, scale=(0.5, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)  # crops and flips, no colour
+MILD = View(SIZE, scale=(0.5, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)  # crops and flips, no colour augmentation
 
 
 def labelled(source: Source) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training pictures and labels, validation pictures and labels."""
+    """Training images and labels, validation images and labels."""
     train, val = source.train, source.val
     assert val is not None and train.labels is not None and val.labels is not None
     assert isinstance(train.images, Tensor) and isinstance(val.images, Tensor)
@@ -110,18 +106,8 @@ def main() -> None:
     print(f"supervised             {100 * ceiling['top1']:5.1f} %   ({ceiling['epochs']} epochs)")
     print(f"supervised, k-NN       {100 * ceiling['knn_top1']:5.1f} %")
     print(f"chance                 {100 / len(source.train.classes):5.1f} %")
-    table: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "hardware": describe_device(torch.device("cpu")),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
-        },
-        "pictures": {"train": len(images), "val": len(images_val), "size": SIZE, "fingerprint": source.fingerprint},
+    table: dict[str, Any] = provenance() | {
+        "images": {"train": len(images), "val": len(images_val), "size": SIZE, "fingerprint": source.fingerprint},
         "arch": ARCH,
         "chance": 1 / len(source.train.classes),
         "knn_top1_pixels": round(pixels, 4),

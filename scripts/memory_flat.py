@@ -1,9 +1,9 @@
-"""Whether a long run keeps the memory it began with: 2,000 tiny steps with everything a run does between them.
+"""Check that memory does not grow during a long run: 2,000 tiny steps with everything a run does between them.
 
 python scripts/memory_flat.py [--steps 2000]
 
 MoBY on the scenes, with its two queues, the branch, gauges and logging. The resident memory (on a GPU: what torch has
-allocated) is looked at after every tenth of the run; from the second tenth on it may not grow by more than 2 %. Exit
+allocated) is read after every tenth of the run; after the second tenth it may not grow by more than 2 %. Exit
 status 1 if it does. A few minutes on one core.
 """
 

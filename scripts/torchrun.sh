@@ -3,12 +3,12 @@
 #
 #   scripts/torchrun.sh --scale imagenet1k --framework moco_v3 --data /data/imagenet --out runs/imagenet1k
 #
-# All options are those of `repre-lite pretrain`; --batch-size is of all GPUs together and the learning rate follows it.
-# A process that dies is started again up to three times, and the run goes on from its last checkpoint; so does the same
-# command given again. `repre-lite plan --gpus 8xV100` says beforehand what fits and whether to give
-# --activation-checkpointing. PROCESSES=2 takes two GPUs (or, without a GPU, two CPU processes).
+# All options are those of `repre-lite pretrain`; --batch-size counts the images of all GPUs, and the learning rate scales with
+# it. If a process dies, all are restarted up to three times and the run resumes from its last checkpoint, as it does if the
+# same command is run again. `repre-lite plan --gpus 8xV100` says beforehand what fits and whether
+# --activation-checkpointing is needed. PROCESSES=2 uses two GPUs (or, without a GPU, two CPU processes).
 set -euo pipefail
-# a restart must not meet the addresses that the last attempt left in a store they would share
+# else a restart reads stale addresses that the last attempt left in the shared store
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec python -m torch.distributed.run --standalone --nproc-per-node="${PROCESSES:-gpu}" --max-restarts=3 \
     -m repre_lite pretrain "$@"

@@ -55,7 +55,7 @@ def extract_shared(
     rows = range(first, first + share)
     part = images.only(rows) if isinstance(images, FileImages) else images[first : first + share]
     features = distributed.gather(extract(encoder, part, mean, std)).split(share)  # one (share, C) per process
-    whole = features[0].new_empty(count, features[0].shape[1])
+    whole: Tensor = features[0].new_empty(count, features[0].shape[1])
     for start, found in zip(starts, features, strict=True):
         whole[start : start + share] = found
     return whole

@@ -30,10 +30,10 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, i
     def closure() -> Tensor:
         optimiser.zero_grad()
         loss = F.cross_entropy(layer(features), labels) + penalty * layer.weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)
     return layer
 
 

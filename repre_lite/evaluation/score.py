@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..data.image_set import ImageSet, Source
 from ..encoder import TappedEncoder
-from ..runtime import distributed
 from ..runtime.errors import UserError
+from ..runtime.progress import say
 from .features import extract_shared
 from .knn import knn_top1, pixel_features
 from .linear import LEAST, linear_top1
@@ -32,13 +32,13 @@ def score_encoder(
     """
     reason = unfit(source)
     if reason:
-        _say(f"{reason}, so k-NN and linear probe are skipped")
+        say(f"{reason}, so k-NN and linear probe are skipped")
         return {}
     train, val = source.labelled, source.val
     assert train is not None and val is not None and train.labels is not None and val.labels is not None
     linear = "linear" in protocols
     if linear and len(train) < LEAST:
-        _say(f"{len(train)} labelled training images, so the linear probe is skipped; it needs {LEAST} or more")
+        say(f"{len(train)} labelled training images, so the linear probe is skipped; it needs {LEAST} or more")
         linear = False
     results = {}
     for suffix, network in (("", encoder), ("_untrained", untrained)):
@@ -79,8 +79,3 @@ def finite(features: Tensor) -> Tensor:
             "or precision='fp32'"
         )
     return features
-
-
-def _say(text: str) -> None:
-    if distributed.is_main():
-        print(text)

@@ -15,13 +15,13 @@ from ..runtime import flops
 
 
 def blank_views(recipe: Recipe, batch: int) -> list[Tensor]:
-    """Views as the recipe's framework wants them, (B, 3, size, size) each, all black."""
+    """The recipe's views of `batch` images, (B, 3, size, size) each, all black."""
     return [torch.zeros(batch, 3, view.size, view.size) for view in recipe.views]
 
 
 def step_flops(recipe: Recipe) -> int:
-    """Floating-point operations of a training step for one picture, counted on the meta device."""
-    batch = 2  # batch norm wants more than one
+    """Floating-point operations of a training step per image, counted on the meta device."""
+    batch = 2  # BatchNorm needs more than one
     with torch.device("meta"):
         model = RePre.from_recipe(recipe)
         views = blank_views(recipe, batch)
@@ -29,8 +29,11 @@ def step_flops(recipe: Recipe) -> int:
 
 
 class Remembered:
-    """A context that adds up what a forward pass keeps for the backward pass: `total` bytes, each memory once and without
-    the module's own, and in `blocks` what each of its transformer blocks keeps."""
+    """A context that adds up the memory a forward pass keeps for the backward pass.
+
+    `total` is in bytes; memory shared by tensors counts once, parameters and buffers of the module do not count.
+    `blocks` holds the share of each transformer block.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         own = (*module.parameters(), *module.buffers())
@@ -68,9 +71,9 @@ class Remembered:
 
 
 def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
-    """Bytes a step keeps for its backward pass: once, for each picture, and the most of it in one block.
+    """Bytes a step keeps for its backward pass: once, per image, and of the latter the most that one block keeps.
 
-    The line through batches of 2 and 4, done on the CPU; what autocast does there in bf16 it does on a GPU in fp16 too.
+    From batches of 2 and 4 on the CPU, assuming a straight line. Autocast keeps in bf16 there what it keeps in fp16 on a GPU.
     """
     model = RePre.from_recipe(recipe)
     found = []

@@ -1,4 +1,4 @@
-"""The GPUs a plan can be made for."""
+"""The GPUs that a plan can be made for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class GPU:
-    """`peak`: FLOP/s of its matrix units in half precision, dense, sums in fp32, from NVIDIA's data sheets; `memory` in
-    bytes; `half`: the half precision a run computes in there."""
+    """A kind of GPU.
+
+    `peak`: FLOP/s of its matrix units in half precision (dense, sums in fp32), from NVIDIA's data sheets; `memory`: bytes;
+    `half`: the half precision that a run uses there.
+    """
 
     name: str
     peak: float
@@ -34,7 +37,7 @@ SHORT = {"V100": "V100-16GB", "A100": "A100-40GB", "4090": "RTX4090"}
 
 
 def parse_gpus(text: str) -> tuple[int, GPU]:
-    """`8xV100` -> how many, and which; raises UserError for one that is not in the table."""
+    """`8xV100` -> number and GPU. Raises UserError for a GPU that is not in the table."""
     number, times, name = text.upper().partition("X")
     if not (times and number.isdecimal()):
         number, name = "1", text.upper()
@@ -42,5 +45,5 @@ def parse_gpus(text: str) -> tuple[int, GPU]:
     found = [gpu for gpu in GPUS if gpu.name.upper() == name]
     if not found or int(number) < 1:
         known = ", ".join(gpu.name for gpu in GPUS)
-        raise UserError(f"--gpus {text}: give a number and a name, such as 8xV100-32GB; known are {known}")
+        raise UserError(f"gpus={text}: give a number and a name, such as 8xV100-32GB; known are {known}")
     return int(number), found[0]

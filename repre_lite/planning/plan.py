@@ -1,4 +1,4 @@
-"""What a run will take before it is paid for: operations, memory, input, hours, and what each figure assumes."""
+"""What a run takes, before paying for it: operations, memory, input, hours, and what each figure assumes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ..training.loop import Training, steps
 from .costs import activations, step_flops
 from .gpus import GIB, GPU, parse_gpus
 
-SHARE = (0.25, 0.40)  # of its peak a GPU is assumed to reach in a step of this kind, low and high
-RESERVE = 1.5 * GIB  # a GPU: CUDA itself, library workspaces
-MOMENTARY = 1.1  # activations times this: what lives only for a moment, and gaps between blocks of memory
-LAUNCH = 6e-3  # seconds the host needs to launch a step and its views, however small they are
-# Pictures/s a core of a recent server cuts both 224-pixel views from. results/loader.json measures 950 and 3,160 from files
-# of 28 kB, shorter side 256; ImageNet's own have 110 kB and decode about three times as slowly
+SHARE = (0.25, 0.40)  # of its peak that a GPU is assumed to reach in such a step, low and high
+RESERVE = 1.5 * GIB  # per GPU: CUDA itself, library workspaces
+MOMENTARY = 1.1  # activations times this: short-lived tensors, and gaps between blocks of memory
+LAUNCH = 6e-3  # seconds the host needs to launch a step and its views, even small ones
+# Images/s from which a core of a recent server crops both 224-pixel views. results/loader.json measures 950 and 3,160 with
+# files of 28 kB, shorter side 256; ImageNet's own have 110 kB and decode about three times as slowly
 DECODE, CACHED = 340, 3_000
-PICTURES = {
+IMAGES = {  # to train on
     "scenes": SCENES_TRAIN,
     "cifar10": 50_000,
     "cifar100": 50_000,
@@ -51,49 +51,53 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """All figures of a plan; bytes and FLOPs are numbers of one GPU or one picture as named, times in seconds."""
+    """All figures of a plan. Memory is in bytes, per GPU or per image as named; FLOPs are per image."""
 
     recipe: Recipe
     gpus: int
     gpu: GPU
-    pictures: int
+    images: int  # to train on
     parameters: dict[str, int]  # encoder, heads, decoder, target
-    flops: int  # of a step, for one picture
+    flops: int  # of a step, per image
     flops_plain: int  # the same without the branch
     flops_checkpointed: int
-    memory: dict[str, int]  # what does not grow with the batch, by part
-    activations: int  # for one picture
+    memory: dict[str, int]  # per GPU, by part: what does not grow with the batch
+    activations: int  # per image
     activations_checkpointed: int
 
     @property
     def largest_batch(self) -> int:
+        """Images of a step that fit one GPU."""
         return self._largest(self.activations)
 
     @property
     def largest_batch_checkpointed(self) -> int:
+        """The same with activation checkpointing."""
         return self._largest(self.activations_checkpointed)
 
     def _largest(self, each: int) -> int:
-        """Pictures a GPU can hold, a multiple of 8."""
+        """Images for which a GPU has memory, a multiple of 8."""
         room = self.gpu.memory - RESERVE - sum(self.memory.values())
         return max(0, int(room / (MOMENTARY * each)) // 8 * 8)
 
     @property
     def steps(self) -> int:
-        return self.recipe.steps or self.recipe.epochs * (self.pictures // self.recipe.batch_size)
+        """Optimiser steps of the whole run."""
+        return self.recipe.steps or self.recipe.epochs * (self.images // self.recipe.batch_size)
 
     @property
     def checkpointing(self) -> bool:
         """Whether the recipe's batch needs activation checkpointing, or asks for it."""
         return self.recipe.activation_checkpointing or self.recipe.batch_size > self.gpus * self.largest_batch
 
-    def pictures_per_second(self, share: float) -> float:
-        """Of all GPUs, where each reaches `share` of its peak, if the host can launch as fast."""
+    def images_per_second(self, share: float) -> float:
+        """Of all GPUs together if each reaches `share` of its peak; no faster than the host can launch."""
         each = self.flops_checkpointed if self.checkpointing else self.flops
         return min(self.gpus * self.gpu.peak * share / each, self.recipe.batch_size / LAUNCH)
 
-    def hours(self, pictures_per_second: float) -> float:
-        return self.steps * self.recipe.batch_size / pictures_per_second / 3600
+    def hours(self, images_per_second: float) -> float:
+        """Hours of the whole run at a speed."""
+        return self.steps * self.recipe.batch_size / images_per_second / 3600
 
     def advice(self) -> str:
         """Which batch is reachable, and how."""
@@ -101,23 +105,26 @@ class Plan:
         if batch <= self.gpus * self.largest_batch:
             return f"batch {batch} fits"
         if batch <= most:
-            return f"batch {batch} fits with --activation-checkpointing"
+            return f"batch {batch} fits with activation_checkpointing=True"
         if most == 0:
-            return "not even 8 pictures fit a GPU; take larger GPUs or a smaller --arch"
+            return "not even 8 images fit a GPU; take larger GPUs or a smaller arch="
         needed = -(-batch // self.largest_batch_checkpointed)
         return (
-            f"batch {batch} does not fit: reachable is --batch-size {most} with --activation-checkpointing, or take "
-            f"{needed} of these GPUs (gradient accumulation would be another loss, so it is not offered)"
+            f"batch {batch} does not fit: reachable is batch_size={most} with activation_checkpointing=True, or take "
+            f"{needed} of these GPUs (gradient accumulation is not offered: it is another loss)"
         )
 
 
 def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
-    """Count and measure what there is to know without the GPUs; seconds on a CPU."""
+    """Count what can be known without the GPUs, in seconds on a CPU.
+
+    Raises UserError if the recipe does not fit the GPUs (`precision`, `batch_size`) or its images.
+    """
     if recipe.precision not in ("auto", gpu.half):
-        raise UserError(f"--precision {recipe.precision}: a plan for {gpu.name} is made for {gpu.half}; leave it out")
+        raise UserError(f"precision={recipe.precision}: a plan for {gpu.name} is made for {gpu.half}; leave it out")
     if recipe.batch_size % gpus:
-        raise UserError(f"--batch-size {recipe.batch_size} cannot be shared by {gpus} GPUs; give a multiple of {gpus}")
-    count = picture_count(recipe)
+        raise UserError(f"batch_size={recipe.batch_size} cannot be split over {gpus} GPUs; give a multiple of {gpus}")
+    count = image_count(recipe)
     checkpointed = dataclasses.replace(recipe, activation_checkpointing=True)
     straight = dataclasses.replace(recipe, activation_checkpointing=False)
     plain = straight if recipe.framework == "none" else dataclasses.replace(straight, reconstruction="none")
@@ -139,12 +146,12 @@ def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
         f"{gpu.half} copies of weights": max(once, once_checkpointed),
     }
     if recipe.image_size <= IN_MEMORY:
-        memory["pictures"] = count * 3 * (STL_SIDE if recipe.scale == "stl10" else recipe.image_size) ** 2
+        memory["images"] = count * 3 * (STL_SIDE if recipe.scale == "stl10" else recipe.image_size) ** 2
     return Plan(
         recipe=recipe,
         gpus=gpus,
         gpu=gpu,
-        pictures=count,
+        images=count,
         parameters={"encoder": encoder, "heads": everything - encoder - decoder - target, "decoder": decoder, "target": target},
         flops=step_flops(straight),
         flops_plain=step_flops(plain),
@@ -155,29 +162,27 @@ def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
     )  # fmt: skip
 
 
-def picture_count(recipe: Recipe) -> int:
-    """How many pictures a run trains on, without reading them; a folder's are counted."""
+def image_count(recipe: Recipe) -> int:
+    """How many images a run trains on, without reading them; those of a folder are counted."""
     if recipe.scale == "folder":
         if recipe.data is None:
-            raise UserError("--scale folder: say with --data which folder, so that its pictures can be counted")
+            raise UserError("data=None: give the folder whose images are to be counted")
         root = Path(recipe.data)
         count = len(list_images(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
         if count == 0:
-            raise UserError(f"--data {recipe.data}: no pictures there")
+            raise UserError(f"data={recipe.data}: no images found; give a folder of images")
     else:
-        count = PICTURES[recipe.scale]
+        count = IMAGES[recipe.scale]
     count = min(count, recipe.train_images or count)
     if recipe.batch_size > count:
-        raise UserError(
-            f"--batch-size {recipe.batch_size} is larger than the {count} training pictures; make it smaller"
-        )
+        raise UserError(f"batch_size={recipe.batch_size} is more than the {count} training images; make it smaller")
     return count
 
 
 def describe(plan: Plan) -> str:
-    """The plan as lines of name, figure and assumption."""
+    """The plan in lines of name, figure and assumption."""
     recipe, gpu = plan.recipe, plan.gpu
-    low, high = (plan.pictures_per_second(share) for share in SHARE)
+    low, high = (plan.images_per_second(share) for share in SHARE)
     fixed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
     million = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in plan.parameters.items() if count)
     branch = f"; the branch adds {plan.flops / plan.flops_plain - 1:.1%}" if plan.flops_plain != plan.flops else ""
@@ -185,35 +190,35 @@ def describe(plan: Plan) -> str:
         f"{recipe.scale}, {recipe.framework}, {recipe.arch} at {recipe.image_size} pixels, reconstruction "
         f"{recipe.reconstruction}, batch {recipe.batch_size} on {plan.gpus} x {gpu.name}, {gpu.half}",
         f"parameters   {sum(plan.parameters.values()) / 1e6:.1f} million: {million}",
-        f"step         {plan.flops / 1e9:.1f} GFLOP a picture, counted{branch}; "
+        f"step         {plan.flops / 1e9:.1f} GFLOP an image, counted{branch}; "
         f"{plan.flops_checkpointed / 1e9:.1f} with activation checkpointing",
-        f"memory       {sum(plan.memory.values()) / GIB:.2f} GiB a GPU before any picture: {fixed}",
-        f"             {plan.activations / 2**20:.1f} MiB a picture, {plan.activations_checkpointed / 2**20:.1f} with activation "
+        f"memory       {sum(plan.memory.values()) / GIB:.2f} GiB a GPU before any image: {fixed}",
+        f"             {plan.activations / 2**20:.1f} MiB an image, {plan.activations_checkpointed / 2**20:.1f} with activation "
         f"checkpointing, added up on the CPU; {MOMENTARY - 1:.0%} and {RESERVE / GIB} GiB kept free of {gpu.memory / GIB:.0f}",
         f"             largest batch a GPU {plan.largest_batch}, with activation checkpointing {plan.largest_batch_checkpointed}",
         f"             {plan.advice()}",
-        f"speed        {low:,.0f} to {high:,.0f} pictures/s: {SHARE[0]:.0%} to {SHARE[1]:.0%} of {gpu.peak / 1e12:.0f} TFLOP/s a GPU, assumed, "
+        f"speed        {low:,.0f} to {high:,.0f} images/s: {SHARE[0]:.0%} to {SHARE[1]:.0%} of {gpu.peak / 1e12:.0f} TFLOP/s a GPU, assumed, "
         f"and {LAUNCH * 1e3:.0f} ms a step at least to launch it",
     ]
     if recipe.image_size > IN_MEMORY:
         lines += [
-            f"input        as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores with --images decode, {low / CACHED:.0f} to "
-            f"{high / CACHED:.0f} with --images cached ({DECODE} and {CACHED:,} pictures/s a core for files of 110 kB)",
-            f"             the cache takes about {plan.pictures * 3 * 256 * 341 / 1e9:.0f} GB of disk",
+            f"input        for as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores with images=decode, {low / CACHED:.0f} to "
+            f"{high / CACHED:.0f} with images=cached ({DECODE} and {CACHED:,} images/s a core for files of 110 kB)",
+            f"             the cache takes about {plan.images * 3 * 256 * 341 / 1e9:.0f} GB of disk",
         ]
     else:
-        lines.append("input        made on the GPU from pictures in its memory; no cores needed")
-    epochs = plan.steps / max(1, plan.pictures // recipe.batch_size)  # of whole batches
+        lines.append("input        views are made on the GPU from images in its memory; no cores needed")
+    epochs = plan.steps / max(1, plan.images // recipe.batch_size)  # of whole batches
     return "\n".join(
-        [*lines, f"time         {plan.steps:,} steps, {epochs:.3g} epochs of {plan.pictures:,} pictures: {plan.hours(high):.1f} to {plan.hours(low):.1f} hours"]
+        [*lines, f"time         {plan.steps:,} steps, {epochs:.3g} epochs of {plan.images:,} images: {plan.hours(high):.1f} to {plan.hours(low):.1f} hours"]
     )  # fmt: skip
 
 
 def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
-    """Pictures/s of `count` real steps on this machine's device after three to warm up, the batch they had, the device.
+    """Images/s of `count` real steps on this machine's device after three to warm up, the batch they had, the device.
 
-    The batch is a GPU's share or what a CPU does in seconds. With the recipe's `data` everything is done that training
-    does, reading included; without, scenes are augmented that are in memory.
+    The batch is the share of one GPU, or what a CPU does in seconds. With the recipe's `data`, images are read as in
+    training; without, scenes in memory are augmented.
     """
     device = pick_device(recipe.device)
     fit = recipe.batch_size if device.type != "cpu" else 64 if recipe.image_size <= IN_MEMORY else 8
@@ -237,7 +242,7 @@ def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
 
 
 def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
-    """Pictures/s that one process of this machine delivers from the recipe's files, by --images; empty for small pictures."""
+    """Images/s that one process of this machine reads from the recipe's files, by `images`; empty for small images."""
     images = load_source(recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed).train.images
     if not isinstance(images, FileImages):
         return {}
@@ -258,21 +263,29 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
     return rates
 
 
+def measure_here(plan: Plan) -> str:
+    """What this machine does, in lines like those of `describe`: 20 real steps, and reading if `data` is given."""
+    recipe = plan.recipe
+    rate, batch, device = measure_step(recipe)
+    lines = [
+        f"here         {rate:,.1f} images/s in 20 steps of {batch} on {device}: {rate * plan.flops / 1e9:,.0f} GFLOP/s; "
+        f"the whole run {plan.hours(rate):,.1f} hours"
+    ]
+    for name, read in (measure_input(recipe) if recipe.data and recipe.image_size > IN_MEMORY else {}).items():
+        most = plan.images_per_second(SHARE[1]) / read
+        lines.append(
+            f"             images={name}: {read:,.0f} images/s from one process, so at most {most:.0f} processes"
+        )
+    return "\n".join(lines)
+
+
 def plan(gpus: str, measure: bool, assignments: Sequence[str], **options: Any) -> int:
     """`repre-lite plan`: print what a run takes on `gpus`; with `measure` also what this machine does."""
+    from ..cli.options import in_options
+
     set_threads()
     made = build_plan(override(recipe(**options), assignments), *parse_gpus(gpus))
-    print(describe(made))
+    print(in_options(describe(made)))
     if measure:
-        rate, batch, device = measure_step(made.recipe)
-        print(
-            f"here         {rate:,.1f} pictures/s in 20 steps of {batch} on {device}: {rate * made.flops / 1e9:,.0f} GFLOP/s; "
-            f"the whole run {made.hours(rate):,.1f} hours"
-        )
-        rates = measure_input(made.recipe) if made.recipe.data and made.recipe.image_size > IN_MEMORY else {}
-        for name, delivered in rates.items():
-            need = made.pictures_per_second(SHARE[1]) / delivered
-            print(
-                f"             --images {name}: {delivered:,.0f} pictures/s from one process here, so {need:.0f} processes at most"
-            )
+        print(in_options(measure_here(made)))
     return 0

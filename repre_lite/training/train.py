@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import signal
 import subprocess
 import sys
@@ -14,12 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy
-import timm
 import torch
-import torchvision
 
-from .. import __version__
 from ..data.workers import watched
 from ..evaluation.collapse import advice
 from ..evaluation.features import extract_shared
@@ -30,6 +25,7 @@ from ..runtime import distributed, files
 from ..runtime.device import describe_device
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress, say
+from ..runtime.provenance import versions
 from .loop import Step, Training, steps
 
 KNN_TRAIN, KNN_VAL = 2_000, 1_000  # the online k-NN looks at so many pictures
@@ -210,14 +206,7 @@ def _resolved(training: Training) -> dict[str, Any]:
         "hardware": describe_device(training.device),
         "threads": torch.get_num_threads(),
         "processes": distributed.world_size(),
-        "versions": {
-            "repre_lite": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
-            "numpy": numpy.__version__,
-        },
+        "versions": versions(),
         "git_commit": _git_commit(),
         "how": list(HOW),
     }

@@ -88,7 +88,7 @@ def test_a_sharp_temperature_does_not_overflow():
     assert knn_top1(x, labels, x, labels, k=60, temperature=0.01) == 1.0
 
 
-def test_pixel_features_are_flat_and_blind_to_brightness():
+def test_pixel_features_are_flat_and_independent_of_brightness():
     images = torch.randint(0, 200, (4, 3, 5, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     features = pixel_features(images)
     assert features.shape == (4, 90) and features.dtype is torch.float32

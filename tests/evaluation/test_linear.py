@@ -1,4 +1,4 @@
-"""The linear probe: at the optimum, sure of separable data, blind to scale, and honest about what it looks at."""
+"""The linear probe: at the optimum, sure of separable data, independent of scale, and validation images are used once."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_the_fit_is_at_the_optimum(penalty):
         assert gradient.abs().max() < 1e-4  # at zero weights it is 0.1
 
 
-def test_the_penalty_is_the_one_best_on_a_held_out_tenth_of_the_training_pictures(monkeypatch):
+def test_the_penalty_is_the_one_best_on_a_held_out_tenth_of_the_training_images(monkeypatch):
     scores = dict(zip(linear.PENALTIES, (0.1, 0.2, 0.9, 0.3, 0.4), strict=True))
     fitted, scored = [], []
 

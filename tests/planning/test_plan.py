@@ -1,4 +1,4 @@
-"""The plan: figures that follow from one another, and one clear line where something cannot be."""
+"""The plan: figures that follow from one another, and one clear line for what does not fit."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.planning.gpus import GIB, GPU, parse_gpus
-from repre_lite.planning.plan import MOMENTARY, RESERVE, build_plan, measure_input, measure_step, picture_count
+from repre_lite.planning.plan import MOMENTARY, RESERVE, build_plan, image_count, measure_input, measure_step
 from repre_lite.repre import RePre
 
 TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -25,7 +25,7 @@ def test_gpus_by_name():
     assert parse_gpus("64xv100-32gb")[1].memory == 32 * GIB
     assert parse_gpus("H200")[0] == 1 and parse_gpus("2x4090")[1].name == "RTX4090" == parse_gpus("rtx4090")[1].name
     for wrong in ("8xK80", "0xV100", "V100x8", ""):
-        with pytest.raises(rl.UserError, match="--gpus .*V100-32GB"):
+        with pytest.raises(rl.UserError, match="gpus=.*V100-32GB"):
             parse_gpus(wrong)
 
 
@@ -36,7 +36,7 @@ def test_parameters_and_what_they_take(plan):
     assert plan.parameters["decoder"] == sum(p.numel() for p in model.decoder.parameters())
     assert plan.memory["optimiser"] == 2 * plan.memory["gradients"] == 8 * trained
     assert plan.memory["weights"] == 4 * (sum(plan.parameters.values()) - plan.parameters["target"])
-    assert plan.memory["pictures"] == 10_000 * 3 * 32 * 32
+    assert plan.memory["images"] == 10_000 * 3 * 32 * 32
 
 
 def test_the_largest_batch_fills_the_memory(plan):
@@ -53,37 +53,37 @@ def test_advice_says_which_batch_is_reachable(plan):
     assert plan.advice() == "batch 64 fits"
     most, saving = plan.largest_batch, plan.largest_batch_checkpointed
     wants = dataclasses.replace(plan, recipe=dataclasses.replace(RECIPE, batch_size=2 * most + 2))
-    assert wants.advice().endswith("fits with --activation-checkpointing") and wants.checkpointing
+    assert wants.advice().endswith("fits with activation_checkpointing=True") and wants.checkpointing
     wants = dataclasses.replace(plan, recipe=dataclasses.replace(RECIPE, batch_size=4 * saving))
-    assert f"--batch-size {2 * saving} with --activation-checkpointing, or take 4 of these" in wants.advice()
+    assert f"batch_size={2 * saving} with activation_checkpointing=True, or take 4 of these" in wants.advice()
     full = dataclasses.replace(plan, gpu=GPU("tiny", 1e12, GIB))
-    assert full.largest_batch == 0 and "smaller --arch" in full.advice()
+    assert full.largest_batch == 0 and "smaller arch=" in full.advice()
 
 
 def test_speed_and_hours_follow_from_the_operations(plan):
     slow = dataclasses.replace(plan, gpu=GPU("slow", 1e9, 2 * GIB))
-    rate = slow.pictures_per_second(0.5)
+    rate = slow.images_per_second(0.5)
     assert rate == pytest.approx(2 * 1e9 * 0.5 / plan.flops)
     assert slow.steps == 5 * (10_000 // 64)
     assert slow.hours(rate) == pytest.approx(slow.steps * 64 / rate / 3600)
-    assert plan.pictures_per_second(0.5) < 2 * 1e12 * 0.5 / plan.flops  # the host cannot launch as fast
+    assert plan.images_per_second(0.5) < 2 * 1e12 * 0.5 / plan.flops  # the host cannot launch as fast
 
 
-def test_pictures_are_counted(tmp_path):
-    assert picture_count(rl.recipe("imagenet1k")) == 1_281_167
-    with pytest.raises(rl.UserError, match="--data"):
-        picture_count(rl.recipe("folder"))
+def test_images_are_counted(tmp_path):
+    assert image_count(rl.recipe("imagenet1k")) == 1_281_167
+    with pytest.raises(rl.UserError, match="data="):
+        image_count(rl.recipe("folder"))
     for name in ("a", "b"):
         (tmp_path / f"{name}.png").write_bytes(b"")
-    assert picture_count(rl.recipe("folder", data=str(tmp_path), batch_size=2)) == 2
-    with pytest.raises(rl.UserError, match="--batch-size 256"):
-        picture_count(rl.recipe("folder", data=str(tmp_path)))
+    assert image_count(rl.recipe("folder", data=str(tmp_path), batch_size=2)) == 2
+    with pytest.raises(rl.UserError, match="batch_size=256"):
+        image_count(rl.recipe("folder", data=str(tmp_path)))
 
 
-def test_what_cannot_be():
-    with pytest.raises(rl.UserError, match="--batch-size 64 cannot be shared by 3"):
+def test_what_does_not_fit_the_gpus():
+    with pytest.raises(rl.UserError, match="batch_size=64 cannot be split over 3"):
         build_plan(RECIPE, 3, parse_gpus("V100")[1])
-    with pytest.raises(rl.UserError, match="--precision bf16"):
+    with pytest.raises(rl.UserError, match="precision=bf16"):
         build_plan(dataclasses.replace(RECIPE, precision="bf16"), 1, parse_gpus("V100")[1])
 
 
@@ -92,7 +92,7 @@ def test_real_steps_are_taken():
     assert rate > 0 and batch == 8 and "thread" in device
 
 
-def test_input_is_measured_for_large_pictures_only(tmp_path):
+def test_input_is_measured_for_large_images_only(tmp_path):
     images = rl.scenes(range(4), size=128).images
     from torchvision.io import write_png
 
@@ -108,7 +108,7 @@ def test_input_is_measured_for_large_pictures_only(tmp_path):
 def test_the_verb(capsys):
     assert main(["plan", "--scale", "scenes", "--gpus", "2xV100", "--batch-size", "8192", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
-    for part in ("parameters", "GFLOP a picture", "largest batch a GPU", "batch 8192 fits", "pictures/s", "hours"):
+    for part in ("parameters", "GFLOP an image", "largest batch a GPU", "batch 8192 fits", "images/s", "hours"):
         assert part in shown
     assert main(["plan", "--gpus", "8xK80"]) == 2
     assert "K80" in capsys.readouterr().err
