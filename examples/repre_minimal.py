@@ -119,7 +119,7 @@ class RePre(nn.Module):
 
 
 def build_vit():
-    """A small ViT as MoCo v3 trains it: fixed sin-cos positions, and a random patch projection that stays frozen."""
+    """A small ViT as MoCo v3 trains it: fixed sin-cos positions, a frozen random patch projection (but timm's weights)."""
     size = {"img_size": SIZE, "patch_size": PATCH, "embed_dim": 96, "depth": 8, "num_heads": 3}
     vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, **size)
     vit.pos_embed.data[:, 0] = 0

