@@ -1,4 +1,4 @@
-"""What every lesson begins with: a size, a seed, a line that says so; and a way to show pictures."""
+"""What the lessons share: their size and seed, and a figure of images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def size() -> str:
-    """fast (seconds, for checking), laptop or gpu: REPRE_LITE_SIZE, or fast where REPRE_LITE_FAST=1."""
+    """fast (seconds, for checking), laptop or gpu: REPRE_LITE_SIZE, or fast if REPRE_LITE_FAST=1."""
     chosen = os.environ.get("REPRE_LITE_SIZE") or ("fast" if os.environ.get("REPRE_LITE_FAST") == "1" else "laptop")
     if chosen not in SIZES:
         raise UserError(f"REPRE_LITE_SIZE={chosen}: choose one of {', '.join(SIZES)}")
@@ -30,7 +30,7 @@ def pick(fast: T, laptop: T, gpu: T) -> T:
 
 
 def begin(seed: int = 0) -> torch.device:
-    """Seed torch, keep to the allowed threads, print the size, and return the device to work on."""
+    """Seed torch, limit the threads, print size, seed and device, and return the device to use."""
     set_threads()
     torch.manual_seed(seed)
     device = pick_device("auto") if size() == "gpu" else torch.device("cpu")
@@ -39,19 +39,19 @@ def begin(seed: int = 0) -> torch.device:
 
 
 def show(rows: dict[str, Tensor], captions: Sequence[str] = (), scale: float = 1.1) -> Any:
-    """A figure of named rows of pictures, each (B, 3, H, W) in [0, 1] or uint8; values outside are clipped for display."""
+    """A figure with named rows of images, each (B, 3, H, W) in [0, 1] or uint8; values outside are clipped for display."""
     from matplotlib import pyplot as plt
 
     count = max(len(row) for row in rows.values())
     figure, axes = plt.subplots(
         len(rows), count, figsize=(scale * count + 0.8, scale * len(rows) + 0.3), squeeze=False, layout="compressed"
     )
-    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.set_frame_on(False)
-        for axis, picture in zip(line, pictures, strict=False):
-            x = picture.detach().cpu()
+        for axis, image in zip(line, images, strict=False):
+            x = image.detach().cpu()
             x = x.float() / 255 if x.dtype == torch.uint8 else x.float().clamp(0, 1)
             axis.imshow(x.permute(1, 2, 0).numpy(), interpolation="nearest")
         line[0].set_ylabel(name, fontsize=9)

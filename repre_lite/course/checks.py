@@ -1,4 +1,4 @@
-"""What the lessons' exercises call: each compares the reader's function with what it should do and prints one line."""
+"""The checks of the exercises: each compares the reader's function with a reference and prints one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def compare(name: str, mine: Tensor, reference: Tensor, tolerance: float = 1e-5) -> None:
-    """Print whether two tensors agree in shape and value. Returns nothing, so that it may end a cell."""
+    """Print whether two tensors agree in shape and value. Returns nothing, so it can be the last line of a cell."""
     _agree(name, mine, reference, tolerance)
 
 
 def _agree(name: str, mine: Tensor, reference: Tensor, tolerance: float) -> bool:
-    """`compare`, and whether they do."""
+    """`compare`; returns whether the tensors agree."""
     if mine.shape != reference.shape:
         print(f"{name}: shape {tuple(mine.shape)}, expected {tuple(reference.shape)}")
         return False
@@ -26,7 +26,7 @@ def _agree(name: str, mine: Tensor, reference: Tensor, tolerance: float) -> bool
 
 
 def _answer(got: object, expected: Tensor) -> Tensor:
-    """What the reader's function returned, if it can be compared at all."""
+    """`got`, if it is a tensor of the expected shape. Raises AssertionError if not."""
     if not isinstance(got, Tensor):
         raise AssertionError(f"expected a tensor of shape {tuple(expected.shape)}, got {type(got).__name__}")
     if got.shape != expected.shape:
@@ -35,12 +35,12 @@ def _answer(got: object, expected: Tensor) -> Tensor:
 
 
 def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
-    """`function(depth, taps)` -> which blocks, counted from 0, for depths that the number of taps divides."""
+    """`function(depth, taps)` -> block numbers, counted from 0; tested if `taps` divides `depth`."""
     for depth, taps in ((12, 4), (8, 4), (12, 3), (24, 4)):
         expected = [i * (depth // taps) - 1 for i in range(1, taps + 1)]
         answer = function(depth, taps)
         if answer is None:
-            raise AssertionError("expected a list of block numbers, got None: is the return missing?")
+            raise AssertionError("expected a list of block numbers, got None: is the return statement missing?")
         got = list(answer)
         if got != expected:
             hint = (
@@ -63,7 +63,7 @@ def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tens
     if got.min() < 0:
         raise AssertionError("there are negative values: is the ReLU missing?")
     if not _agree("fusion block", got, expected, 1e-4):
-        raise AssertionError("not the same map yet")
+        raise AssertionError("not the same values yet")
 
 
 def check_uncertainty_total(function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -72,19 +72,19 @@ def check_uncertainty_total(function: Callable[[Tensor, Tensor], Tensor]) -> Non
         expected = ((-s).exp() * losses + s).sum() / 2
         got = _answer(function(losses, s), expected)
         if torch.isclose(got, ((-s).exp() * losses).sum() / 2):
-            raise AssertionError("the + s is missing: without it the weights fall to zero")
+            raise AssertionError("the + s is missing: without it the weights go to zero")
         if not torch.isclose(got, expected, atol=1e-5):
             raise AssertionError(f"got {float(got):.4f}, expected {float(expected):.4f}")
     print("uncertainty total: right for 2 cases")
 
 
 def check_follow(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """`function(target, online, coefficient)`: the moving average's new target."""
+    """`function(target, online, coefficient)`: the target after one step of the moving average."""
     target, online = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 4.0, -1.0])
     expected = 0.9 * target + 0.1 * online
     got = _answer(function(target.clone(), online.clone(), 0.9), expected)
     if torch.allclose(got, 0.1 * target + 0.9 * online):
-        raise AssertionError("the target should move slowly: it keeps `coefficient` of itself")
+        raise AssertionError("the target should move slowly: `coefficient` is the share of itself that it keeps")
     if not torch.allclose(got, expected):
         raise AssertionError("expected coefficient * target + (1 - coefficient) * online")
     print("moving average: right")
@@ -109,24 +109,24 @@ def check_info_nce(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
 
 
 def check_push(function: Callable[[Tensor, int, Tensor], int]) -> None:
-    """`function(queue, next, keys)`: writes `keys` into `queue` from row `next` on, wrapping; returns the next row."""
+    """`function(queue, place, keys)`: writes `keys` into `queue` from row `place` on, wraps around, returns the next row."""
     queue, place = torch.zeros(5, 1), 0
     pushed = torch.arange(1.0, 10.0)[:, None]
     for start, size in ((0, 3), (3, 3), (6, 3)):
         place = function(queue, place, pushed[start : start + size])
         if not isinstance(place, int):
-            raise AssertionError(f"expected the number of the next row, got {type(place).__name__}")
+            raise AssertionError(f"expected the number of the next row as an int, got {type(place).__name__}")
         newest = [float(queue[(place - 1 - i) % 5, 0]) for i in range(min(5, start + size))]
         expected = [float(start + size - i) for i in range(min(5, start + size))]
         if newest != expected:
             raise AssertionError(
-                f"after {start + size} keys the newest should be {expected}, newest first; got {newest}"
+                f"after {start + size} keys the newest, newest first, should be {expected}; got {newest}"
             )
-    print("queue: order right through the wrap")
+    print("queue: right order, also after wrapping around")
 
 
 def check_train_step(function: Callable[..., object]) -> None:
-    """`function(model, optimiser, views, step, total_steps)`: one step, each call of it noted in its order."""
+    """`function(model, optimiser, views, step, total_steps)`: one training step; the order of its calls is checked."""
     done: list[str] = []
     weight = torch.ones((), requires_grad=True)
     weight.register_hook(lambda _: done.append("backward"))
@@ -148,9 +148,9 @@ def check_train_step(function: Callable[..., object]) -> None:
     function(model, SimpleNamespace(zero_grad=note("zero_grad"), step=note("optimiser")), [torch.ones(2)], 3, 10)
     zeroed = [place for place, name in enumerate(done) if name == "zero_grad"]
     if not zeroed or "backward" not in done[zeroed[0] :]:
-        raise AssertionError(f"{done}: backward adds to the gradients of the last step, so zero them before it")
+        raise AssertionError(f"{done}: backward adds to the gradients of the last step, so call zero_grad before it")
     if "backward" in done[: zeroed[-1]] and "optimiser" in done[zeroed[-1] :]:
-        raise AssertionError(f"{done}: zero_grad after backward throws away what the optimiser should follow")
+        raise AssertionError(f"{done}: zero_grad after backward throws away the gradients that the optimiser needs")
     order = [name for name in done if name != "zero_grad"]
     if order != ["forward", "backward", "optimiser", "target"]:
         raise AssertionError(f"{order}, expected ['forward', 'backward', 'optimiser', 'target']")
@@ -158,8 +158,8 @@ def check_train_step(function: Callable[..., object]) -> None:
 
 
 def check_rollout(function: Callable[[Tensor], Tensor]) -> None:
-    """`function(attention)`: (L, T, T), rows that sum to 1 -> (T, T), what reaches each token of the last block from each
-    token of the input: half of each block is its residual connection."""
+    """`function(attention)`: (L, T, T), rows that sum to 1 -> (T, T), the share of each input token in each
+    output token; half of each block is its residual connection."""
     draw = torch.Generator().manual_seed(0)
     attention = torch.rand(3, 4, 4, generator=draw).softmax(-1)  # (L, T, T)
     one, two, three = (attention + torch.eye(4)) / 2
@@ -167,11 +167,11 @@ def check_rollout(function: Callable[[Tensor], Tensor]) -> None:
     expected = three @ two @ one
     got = _answer(function(attention.clone()), expected)
     if torch.allclose(got, bare, atol=1e-5):
-        raise AssertionError("add the identity to each block's attention: its input also goes round it")
+        raise AssertionError("add the identity to each block's attention: a block adds its output to its input")
     if torch.allclose(got, 8 * expected, atol=1e-4):
-        raise AssertionError("rows should sum to 1 again after the identity is added: halve them")
+        raise AssertionError("after the identity is added, rows should sum to 1 again: halve them")
     if torch.allclose(got, one @ two @ three, atol=1e-5):
-        raise AssertionError("the last block comes last, so it stands on the left of the product")
+        raise AssertionError("the last block is applied last, so it stands on the left of the product")
     if not torch.allclose(got, expected, atol=1e-5):
         raise AssertionError("expected the product of (attention + identity) / 2, last block on the left")
     print("rollout: right for 3 blocks")
