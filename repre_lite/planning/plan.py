@@ -105,12 +105,12 @@ class Plan:
         if batch <= self.gpus * self.largest_batch:
             return f"batch {batch} fits"
         if batch <= most:
-            return f"batch {batch} fits with activation_checkpointing=True"
+            return f"batch {batch} fits with activation checkpointing"
         if most == 0:
-            return "not even 8 images fit a GPU; take larger GPUs or a smaller arch="
+            return "not even 8 images fit a GPU; take larger GPUs or a smaller encoder"
         needed = -(-batch // self.largest_batch_checkpointed)
         return (
-            f"batch {batch} does not fit: reachable is batch_size={most} with activation_checkpointing=True, or take "
+            f"batch {batch} does not fit: {most} does, with activation checkpointing; or take "
             f"{needed} of these GPUs (gradient accumulation is not offered: it is another loss)"
         )
 
@@ -202,8 +202,8 @@ def describe(plan: Plan) -> str:
     ]
     if recipe.image_size > IN_MEMORY:
         lines += [
-            f"input        for as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores with images=decode, {low / CACHED:.0f} to "
-            f"{high / CACHED:.0f} with images=cached ({DECODE} and {CACHED:,} images/s a core for files of 110 kB)",
+            f"input        for as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores to decode, {low / CACHED:.0f} to "
+            f"{high / CACHED:.0f} from a cache ({DECODE} and {CACHED:,} images/s a core for files of 110 kB)",
             f"             the cache takes about {plan.images * 3 * 256 * 341 / 1e9:.0f} GB of disk",
         ]
     else:
@@ -273,19 +273,15 @@ def measure_here(plan: Plan) -> str:
     ]
     for name, read in (measure_input(recipe) if recipe.data and recipe.image_size > IN_MEMORY else {}).items():
         most = plan.images_per_second(SHARE[1]) / read
-        lines.append(
-            f"             images={name}: {read:,.0f} images/s from one process, so at most {most:.0f} processes"
-        )
+        lines.append(f"             {name}: {read:,.0f} images/s from one process, so at most {most:.0f} processes")
     return "\n".join(lines)
 
 
 def plan(gpus: str, measure: bool, assignments: Sequence[str], **options: Any) -> int:
     """`repre-lite plan`: print what a run takes on `gpus`; with `measure` also what this machine does."""
-    from ..cli.options import in_options
-
     set_threads()
     made = build_plan(override(recipe(**options), assignments), *parse_gpus(gpus))
-    print(in_options(describe(made)))
+    print(describe(made))
     if measure:
-        print(in_options(measure_here(made)))
+        print(measure_here(made))
     return 0
