@@ -25,7 +25,7 @@ def size() -> str:
 
 
 def pick(fast: T, laptop: T, gpu: T) -> T:
-    """The value for the size of this session."""
+    """The value that belongs to `size()`."""
     return {"fast": fast, "laptop": laptop, "gpu": gpu}[size()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 
 import torch
@@ -16,6 +16,7 @@ def compare(name: str, mine: Tensor, reference: Tensor, tolerance: float = 1e-5)
 
 def _agree(name: str, mine: Tensor, reference: Tensor, tolerance: float) -> bool:
     """`compare`; returns whether the tensors agree."""
+    mine, reference = torch.as_tensor(mine), torch.as_tensor(reference)
     if mine.shape != reference.shape:
         print(f"{name}: shape {tuple(mine.shape)}, expected {tuple(reference.shape)}")
         return False
@@ -31,7 +32,7 @@ def _answer(got: object, expected: Tensor) -> Tensor:
         raise AssertionError(f"expected a tensor of shape {tuple(expected.shape)}, got {type(got).__name__}")
     if got.shape != expected.shape:
         raise AssertionError(f"expected shape {tuple(expected.shape)}, got {tuple(got.shape)}")
-    return got
+    return got.to(expected.dtype)
 
 
 def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
@@ -41,7 +42,9 @@ def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
         answer = function(depth, taps)
         if answer is None:
             raise AssertionError("expected a list of block numbers, got None: is the return statement missing?")
-        got = list(answer)
+        if not isinstance(answer, Iterable):
+            raise AssertionError(f"expected a list of block numbers, got {type(answer).__name__}")
+        got = [int(block) for block in answer]
         if got != expected:
             hint = (
                 "count blocks from 0" if got == [i + 1 for i in expected] else "every L/K-th block, ending at the last"
@@ -51,7 +54,10 @@ def check_tap_indices(function: Callable[[int, int], Sequence[int]]) -> None:
 
 
 def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
-    """`function(deep, shallow, weight, bias)`: concatenate, 3x3 convolution with padding 1, ReLU."""
+    """`function(deep, shallow, weight, bias)`: concatenate, 3x3 convolution with padding 1, ReLU.
+
+    Maps are (B, C, h, w), `weight` (C, 2C, 3, 3), `bias` (C,).
+    """
     draw = torch.Generator().manual_seed(0)
     deep, shallow = torch.randn(2, 3, 4, 4, generator=draw), torch.randn(2, 3, 4, 4, generator=draw)
     weight, bias = torch.randn(3, 6, 3, 3, generator=draw), torch.randn(3, generator=draw)
@@ -67,14 +73,26 @@ def check_fusion_block(function: Callable[[Tensor, Tensor, Tensor, Tensor], Tens
 
 
 def check_uncertainty_total(function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """`function(losses, s)`: half of the sum over both of exp(-s) L + s."""
+    """`function(losses, s)`: half of the sum of exp(-s) L + s over both losses, each (2,), with its gradient."""
     for losses, s in ((torch.tensor([2.0, 0.1]), torch.tensor([0.5, -1.5])), (torch.tensor([0.4, 3.0]), torch.ones(2))):
+        losses.requires_grad_()
+        s.requires_grad_()
         expected = ((-s).exp() * losses + s).sum() / 2
         got = _answer(function(losses, s), expected)
         if torch.isclose(got, ((-s).exp() * losses).sum() / 2):
             raise AssertionError("the + s is missing: without it the weights go to zero")
         if not torch.isclose(got, expected, atol=1e-5):
-            raise AssertionError(f"got {float(got):.4f}, expected {float(expected):.4f}")
+            raise AssertionError(f"got {float(got.detach()):.4f}, expected {float(expected.detach()):.4f}")
+        for name, leaf in (("losses", losses), ("s", s)):
+            gradient = (
+                torch.autograd.grad(got, leaf, retain_graph=True, allow_unused=True)[0] if got.requires_grad else None
+            )
+            if gradient is None or not torch.allclose(
+                gradient, torch.autograd.grad(expected, leaf, retain_graph=True)[0]
+            ):
+                raise AssertionError(
+                    f"the value is right, but its gradient does not reach {name}: is something detached?"
+                )
     print("uncertainty total: right for 2 cases")
 
 
@@ -91,7 +109,7 @@ def check_follow(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
 
 
 def check_info_nce(function: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """`function(q, k, temperature)`: equation 1 with positives on the diagonal, mean over queries."""
+    """`function(q, k, temperature)`: equation 1 with positives on the diagonal, mean over queries; q and k are (B, D)."""
     draw = torch.Generator().manual_seed(0)
     q, k = torch.randn(5, 8, generator=draw), 3 * torch.randn(5, 8, generator=draw)
     unit_q, unit_k, places = (*(torch.nn.functional.normalize(x) for x in (q, k)), torch.arange(5))
@@ -116,6 +134,8 @@ def check_push(function: Callable[[Tensor, int, Tensor], int]) -> None:
         place = function(queue, place, pushed[start : start + size])
         if not isinstance(place, int):
             raise AssertionError(f"expected the number of the next row as an int, got {type(place).__name__}")
+        if not 0 <= place < len(queue):
+            raise AssertionError(f"the next row is {place}, but a queue of {len(queue)} rows begins again at 0")
         newest = [float(queue[(place - 1 - i) % 5, 0]) for i in range(min(5, start + size))]
         expected = [float(start + size - i) for i in range(min(5, start + size))]
         if newest != expected:
@@ -126,34 +146,40 @@ def check_push(function: Callable[[Tensor, int, Tensor], int]) -> None:
 
 
 def check_train_step(function: Callable[..., object]) -> None:
-    """`function(model, optimiser, views, step, total_steps)`: one training step; the order of its calls is checked."""
+    """`function(model, optimiser, views, step, total_steps)`: one step in the right order, each with its own gradient."""
     done: list[str] = []
     weight = torch.ones((), requires_grad=True)
     weight.register_hook(lambda _: done.append("backward"))
 
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_, **__: done.append(name)
-
-    def forward(views: Sequence[Tensor]) -> SimpleNamespace:
+    def forward(*views: Sequence[Tensor]) -> SimpleNamespace:
+        if len(views) != 1 or isinstance(views[0], Tensor):
+            raise AssertionError("call the model with the list of views: model(views)")
         done.append("forward")
-        return SimpleNamespace(total=weight * views[0].mean())
+        return SimpleNamespace(total=weight * views[0][0].mean())
+
+    def zero_grad(set_to_none: bool = True) -> None:
+        if weight.grad is not None and done[-1:] == ["backward"]:
+            raise AssertionError(f"{done}: zero_grad after backward throws away what the optimiser should follow")
+        weight.grad = None if set_to_none or weight.grad is None else torch.zeros_like(weight.grad)
+
+    def optimiser_step() -> None:
+        done.append("optimiser")
+        if weight.grad is not None and float(weight.grad) > value:
+            raise AssertionError(f"{done}: backward adds to the gradients of the last step, so zero them before it")
+
+    def update_target(step: int, total_steps: int) -> None:
+        done.append("target" if (step, total_steps) == (number, 10) else f"target of step {step} in {total_steps}")
 
     class Model(SimpleNamespace):
         __call__ = staticmethod(forward)
 
-    def update_target(step: int, total_steps: int) -> None:
-        done.append("target" if (step, total_steps) == (3, 10) else f"target of step {step} in {total_steps}")
-
     model = Model(framework=SimpleNamespace(update_target=update_target))
-    function(model, SimpleNamespace(zero_grad=note("zero_grad"), step=note("optimiser")), [torch.ones(2)], 3, 10)
-    zeroed = [place for place, name in enumerate(done) if name == "zero_grad"]
-    if not zeroed or "backward" not in done[zeroed[0] :]:
-        raise AssertionError(f"{done}: backward adds to the gradients of the last step, so call zero_grad before it")
-    if "backward" in done[: zeroed[-1]] and "optimiser" in done[zeroed[-1] :]:
-        raise AssertionError(f"{done}: zero_grad after backward throws away the gradients that the optimiser needs")
-    order = [name for name in done if name != "zero_grad"]
-    if order != ["forward", "backward", "optimiser", "target"]:
-        raise AssertionError(f"{order}, expected ['forward', 'backward', 'optimiser', 'target']")
+    optimiser = SimpleNamespace(zero_grad=zero_grad, step=optimiser_step)
+    for number, value in ((3, 1.0), (4, 2.0)):
+        done.clear()
+        function(model, optimiser, [torch.full((2,), value), torch.zeros(2)], number, 10)
+        if done != ["forward", "backward", "optimiser", "target"]:
+            raise AssertionError(f"{done}, expected ['forward', 'backward', 'optimiser', 'target']")
     print("train step: right order")
 
 

@@ -82,6 +82,9 @@ TOTAL_WRONG = [
     (lambda losses, s: ((-s).exp() * losses).sum() / 2 + s.sum(), "expected"),
     (lambda losses, s: ((-2 * s).exp() * losses + 2 * s).sum() / 2, "expected"),  # s as log sigma
     (lambda losses, s: losses.sum() / 2, "expected"),
+    (lambda losses, s: (((-s).exp() * losses + s).sum() / 2).detach(), "gradient"),
+    (lambda losses, s: ((-s).exp().detach() * losses + s).sum() / 2, "does not reach s"),
+    (lambda losses, s: ((-s).exp() * losses.detach() + s).sum() / 2, "does not reach losses"),
 ]
 
 # -- moving average
@@ -142,6 +145,7 @@ PUSH_WRONG = [
     (push_without_wrap, "after 6 keys"),
     (lambda queue, place, keys: (push(queue, place, keys), place)[1], "after 3 keys"),  # does not move on
     (lambda queue, place, keys: push(queue, 0, keys), "after 6 keys"),
+    (lambda queue, place, keys: push_by_index(queue, place, keys) and place + len(keys), "begins again at 0"),
     (lambda queue, place, keys: push(queue, place, keys.flip(0)), "after 3 keys"),
     (lambda queue, place, keys: push(queue.clone(), place, keys), "after 3 keys"),  # writes into a copy
 ]
@@ -182,16 +186,41 @@ def step_made_of(*calls):
     return train_step
 
 
-STEP_RIGHT = [step_in_order, step_zeroing_first]
+def step_zeroing_last(model, optimiser, views, step, total_steps):
+    model(views).total.backward()
+    optimiser.step()
+    model.framework.update_target(step, total_steps)
+    optimiser.zero_grad()
+
+
+def step_unpacking_views(model, optimiser, views, step, total_steps):
+    optimiser.zero_grad()
+    model(*views).total.backward()
+    optimiser.step()
+    model.framework.update_target(step, total_steps)
+
+
+def step_of_one_view(model, optimiser, views, step, total_steps):
+    step_in_order(model, optimiser, views[0], step, total_steps)
+
+
+STEP_RIGHT = [
+    step_in_order,
+    step_zeroing_first,
+    step_zeroing_last,
+    step_made_of("zero", "back", "step", "zero", "target"),
+]
 STEP_WRONG = [
     (step_made_of("back", "step", "target"), "gradients of the last step"),
-    (step_made_of("back", "zero", "step", "target"), "gradients of the last step"),
+    (step_made_of("back", "zero", "step", "target"), "throws away"),
     (step_made_of("zero", "back", "zero", "step", "target"), "throws away"),
     (step_made_of("zero", "back", "target", "step"), "expected"),
     (step_made_of("zero", "back", "step"), "expected"),
     (step_made_of("zero", "step", "target"), "backward"),
     (step_made_of("zero", "back", "step", "next"), "target of step 4 in 10"),
-    (lambda model, *_: model([torch.ones(1)]) and None, "zero"),
+    (step_unpacking_views, "list of views"),
+    (step_of_one_view, "list of views"),
+    (lambda model, *_: model([torch.ones(1)]) and None, "expected"),
 ]
 
 
@@ -268,6 +297,7 @@ def test_follow_refuses_a_target_that_forgets_or_grows(function):
     ("checker", "function"),
     [
         (checks.check_tap_indices, lambda *_: None),
+        (checks.check_tap_indices, lambda *_: 3),
         (checks.check_fusion_block, lambda *_: None),
         (checks.check_uncertainty_total, lambda *_: None),
         (checks.check_uncertainty_total, lambda losses, s: ((-s).exp() * losses + s) / 2),
@@ -279,3 +309,14 @@ def test_follow_refuses_a_target_that_forgets_or_grows(function):
 def test_nothing_returned_or_nothing_summed_is_refused_clearly(checker, function):
     with pytest.raises(AssertionError):
         checker(function)
+
+
+def test_another_number_format_is_compared_all_the_same():
+    checks.check_follow(lambda target, online, c: c * target.double() + (1 - c) * online.double())
+    checks.check_tap_indices(lambda depth, taps: torch.arange(depth // taps - 1, depth, depth // taps))
+
+
+def test_compare_takes_plain_numbers(capsys):
+    checks.compare("number", 0.5, torch.tensor(0.5))
+    checks.compare("list", [1.0, 2.0], torch.tensor([1.0, 2.0]))
+    assert capsys.readouterr().out.count("shapes ok") == 2
