@@ -22,7 +22,7 @@ from .visuals import visual_sections
 def report(runs: list[str], out: str | None) -> int:
     """`repre-lite report`: read the runs, write the page."""
     if out is None and len(runs) > 1:
-        raise UserError("out=None: several runs make one page; give a file name, such as out=report.html")
+        raise UserError("several runs make one page: give its file name, such as out=report.html")
     target = Path(out) if out else Path(runs[0]) / "report.html"
     for folder in runs:
         read_json(Path(folder) / RECIPE)

@@ -77,7 +77,7 @@ def _or_reason(make: Callable[[], str]) -> str:
 def _inspector(inspector: Inspector) -> str:
     numbers, heads = sum(block.weights.size for block in inspector.blocks), inspector.blocks[0].heads
     if numbers / heads >= MOST_ATTENTION:
-        return _left_out("the attention of so many patches would make the page too large")
+        return _left_out("with this number of patches the attention would make the page too large")
     return inspector.to_html(heads=numbers < MOST_ATTENTION, script=False)
 
 

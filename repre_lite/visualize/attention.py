@@ -23,11 +23,10 @@ WORDS = {
     "mean": "Block {block}, mean of its {heads} heads",
     "head": "Block {block}, head {head}",
     "rollout": "Rollout through blocks 0 to {block}, the lowest {drop} % of each row dropped",
-    "class": "from the class token",
-    "patch": "from the patch in row {row}, column {column} of {h} x {w}",
-    "kept": "{mass} % of what goes to patches lies on {count} of {patches}, most of all ({share} %) on row {top_row}, "
-    "column {top_column}",
-    "far": "; patches look {distance} pixels far on average",
+    "class": "attention from the class token",
+    "patch": "attention from the patch in row {row}, column {column} of {h} x {w}",
+    "kept": "{count} of {patches} patches hold {mass} % of it, most of all ({share} %) row {top_row}, column {top_column}",
+    "far": "; mean attention distance {distance} pixels",
 }
 
 

@@ -109,11 +109,11 @@ class Curves:
         """First and last value of every curve, of all panels or of one."""
         if not self.panels:
             return "Nothing was logged."
-        told = []
+        sentences = []
         for title in self.panels if panel is None else [panel]:
             ends = [f"{readable(c.name)} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in self.panels[title]]
-            told.append(f"{title} over steps: {'; '.join(end.strip() for end in ends)}.")
-        return " ".join(told)
+            sentences.append(f"{title} over steps: {'; '.join(end.strip() for end in ends)}.")
+        return " ".join(sentences)
 
     def widget(self) -> Any:
         """Select a panel."""

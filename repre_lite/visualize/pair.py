@@ -41,10 +41,10 @@ class ViewPair:
         if len(views.views) < 2:
             raise UserError("only one view of each image: a pair needs a framework with two views")
         batch = image[None]  # (1, 3, H, W)
-        drawn = views.parameters(step, torch.tensor([row]), *image.shape[1:])[:2]
-        one, two = (views.make(i, batch, each)[0].permute(1, 2, 0).numpy() for i, each in enumerate(drawn))
-        boxes = torch.cat([each.boxes for each in drawn]).numpy()
-        flips = torch.cat([each.flips for each in drawn]).numpy()
+        parameters = views.parameters(step, torch.tensor([row]), *image.shape[1:])[:2]
+        one, two = (views.make(i, batch, each)[0].permute(1, 2, 0).numpy() for i, each in enumerate(parameters))
+        boxes = torch.cat([each.boxes for each in parameters]).numpy()
+        flips = torch.cat([each.flips for each in parameters]).numpy()
         return cls(image.permute(1, 2, 0).numpy() / 255, (one, two), boxes, flips, grid)
 
     @property

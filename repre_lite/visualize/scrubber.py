@@ -124,18 +124,18 @@ class Scrubber:
         looks = "the class token looks most" if self.class_token else "most attention goes"
         if time is None:
             first, last = ({n: m[i] for n, m in self.moments.items()} for i in (0, -1))
-            told = [f"{n} from L1 {first[n].l1:.3f} to {last[n].l1:.3f}" for n in first if first[n].l1 is not None]
+            changes = [f"{n} from L1 {first[n].l1:.3f} to {last[n].l1:.3f}" for n in first if first[n].l1 is not None]
             return f"{len(self.steps)} moments of {', '.join(self.moments)} at {self.depth} depths; " + (
-                f"reconstructions go {'; '.join(told)}." if told else "none has a decoder."
+                f"reconstructions go {'; '.join(changes)}." if changes else "none has a decoder."
             )
         block = self.depth - 1 if block is None else block
-        told = []
+        parts = []
         for name, several in self.moments.items():
             moment, attention = several[time], several[time].attention[block]
             row, column = np.unravel_index(attention.argmax(), attention.shape)
             l1 = "" if moment.l1 is None else f"reconstructs with L1 {moment.l1:.3f}, "
-            told.append(f"{name} {l1}{looks} on row {row}, column {column} ({attention.max():.0%})")
-        return f"After step {self.steps[time]}, at depth {block}: {'; '.join(told)}."
+            parts.append(f"{name} {l1}{looks} on row {row}, column {column} ({attention.max():.0%})")
+        return f"After step {self.steps[time]}, at depth {block}: {'; '.join(parts)}."
 
     def widget(self) -> Any:
         """Sliders for time and depth; a column for each run."""

@@ -93,7 +93,7 @@ class TugOfWar:
             axes[0].plot(blocks, self.norms[index] * (1, ratio)[index], **style.options(), label=name)
             axes[1].plot(blocks, along[index], **style.options(), label=f"sum with {name}")
         axes[1].bar(blocks, self.cosine, color=palette.FAINT, label="one with the other")
-        axes[1].axhline(0, color="black", linewidth=0.8)
+        axes[1].axhline(0, color=palette.ink(), linewidth=0.8)
         axes[0].set(ylabel="gradient norm at the weights", yscale="log", title=f"pull, ratio {ratio:.3g}")
         axes[1].set(ylabel="cosine of gradients", ylim=(-1.05, 1.05), title="agreement")
         for axis in axes[:2]:

@@ -30,6 +30,32 @@ def taps(run, views):
         return run.encoder(run.model.normalise(views)).taps
 
 
+@pytest.fixture(scope="session")
+def encoder_of():
+    """`encoder_of(arch, size)`: an encoder whose attention is far from uniform."""
+    import repre_lite as rl
+
+    def build(arch, size=32):
+        torch.manual_seed(0)
+        encoder = rl.build_encoder(arch, image_size=size)
+        for parameter in encoder.parameters():
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+        return encoder.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session", params=[("vit_micro", 32), ("swin_micro", 32), ("swin_micro", 40)], ids=str)
+def case(request, encoder_of):
+    """An encoder, a normalised image and the attention of its blocks; at 40 pixels a Swin's windows are padded."""
+    from repre_lite.visualize.kit.capture import capture
+
+    arch, size = request.param
+    encoder = encoder_of(arch, size)
+    image = torch.randn(3, size, size, generator=torch.Generator().manual_seed(1))
+    return encoder, image, capture(encoder.backbone, image)[0]
+
+
 def _positions(control):
     """Every position of a control, or both ends and the middle of a continuous one."""
     import ipywidgets

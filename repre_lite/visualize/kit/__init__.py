@@ -1,1 +1,1 @@
-"""What views are made of: panels, the browser viewer, captured attention."""
+"""Parts that visuals share: captured attention, figures, the palette, controls, the browser viewer."""

@@ -1,17 +1,31 @@
 """One palette for all figures: Okabe and Ito's colours, and a line style and marker for each role.
 
-Colours differ for colour-blind readers too, and no series is told apart by its colour alone.
+Colours differ for colour-blind readers too, and series differ in more than their colour.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .extra import extra
+
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # legible on white and on black
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 LINES, MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v")
 FAINT = "0.6"  # what is only context: grey in light and in dark
+
+# Options for `matplotlib.rc_context`: figures for a dark page.
+DARK = {
+    "figure.facecolor": "#0d1117",
+    "axes.facecolor": "#0d1117",
+    "savefig.facecolor": "#0d1117",
+    "text.color": "#e6edf3",
+    "axes.labelcolor": "#e6edf3",
+    "axes.edgecolor": "#8b949e",
+    "xtick.color": "#e6edf3",
+    "ytick.color": "#e6edf3",
+}
 
 ERROR_RANGE = 0.5  # error maps are dark at 0 and brightest from here on, in every figure
 
@@ -32,6 +46,11 @@ CONTRASTIVE = Style(BLUE, "-", "o")
 RECONSTRUCTION = Style(VERMILLION, "--", "s")
 KNN = Style(GREEN, "-.", "^")
 VIEWS = (Style(BLUE, "-", "o"), Style(VERMILLION, "--", "s"))  # view 1, the target of equation 3, and view 2
+
+
+def ink() -> str:
+    """The colour of text, for lines that belong to the axes: black, or light in a dark figure."""
+    return str(extra("matplotlib").rcParams["text.color"])
 
 
 def series(index: int) -> Style:

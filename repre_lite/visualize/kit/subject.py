@@ -1,4 +1,4 @@
-"""What is looked at: an encoder from a run or by name, a photograph from a file, an upload or scikit-learn."""
+"""Encoders from a run or by name, and photographs from a file, an upload or scikit-learn."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ class Cost:
                     axis.plot(widths.index(None), percent[widths.index(None)], STYLES[kind][0], **look)
                 if (kind, count) == (fusion, layers):
                     place = widths.index(width)
-                    axis.plot(place, percent[place], "o", markersize=12, mfc="none", mec="black", mew=1.6)
-        axes[0].axhline(100 * CLAIM, color="black", linestyle=":", label="the paper's average")
+                    axis.plot(place, percent[place], "o", markersize=12, mfc="none", mec=palette.ink(), mew=1.6)
+        axes[0].axhline(100 * CLAIM, color=palette.ink(), linestyle=":", label="the paper's average")
         for axis, title in ((axes[0], "% of a step of MoCo v3"), (axes[1], "parameters, % of the encoder's")):
             axis.set_xticks(range(len(widths)), ["own" if each is None else str(each) for each in widths])
             axis.set_xlabel("decoder width")

@@ -62,7 +62,7 @@ class Similarity:
                 outline(axis, (i, i, 1, 1), "black", "white")
             figure.colorbar(shown, ax=axis, fraction=0.046)
         axes[2].barh(range(rows), self.losses(temperature), color=palette.BLUE, height=0.8)
-        axes[2].axvline(np.log(self.cosine.shape[1]), color="black", linestyle=":")
+        axes[2].axvline(np.log(self.cosine.shape[1]), color=palette.ink(), linestyle=":")
         axes[2].set(ylim=(rows - 0.5, -0.5), yticks=[], xlabel="loss of each row\n(dotted: chance)")
         axes[2].set_title(f"mean {self.loss(temperature):.2f}\nspread {self.std:.2f}", fontsize=9)
         return figure

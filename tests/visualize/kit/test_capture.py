@@ -8,25 +8,6 @@ import repre_lite as rl
 from repre_lite.visualize.kit.capture import BlockAttention, capture, heaviest, mean_distance, rollout
 
 
-def encoder_of(arch, size=32):
-    torch.manual_seed(0)
-    encoder = rl.build_encoder(arch, image_size=size)
-    for parameter in encoder.parameters():  # far from uniform attention
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    return encoder.eval()
-
-
-CASES = {"vit": ("vit_micro", 32), "swin": ("swin_micro", 32), "swin padded": ("swin_micro", 40)}
-
-
-@pytest.fixture(scope="module", params=CASES)
-def case(request):
-    arch, size = CASES[request.param]
-    encoder = encoder_of(arch, size)
-    image = torch.randn(3, size, size, generator=torch.Generator().manual_seed(1))
-    return encoder, image, capture(encoder.backbone, image)[0]
-
-
 def blocks_of(backbone):
     return [m for m in backbone.modules() if hasattr(m, "attn") and hasattr(m.attn, "attn_drop")]
 
@@ -82,7 +63,7 @@ def test_sent_and_received_are_rows_and_columns(case):
             assert np.array_equal(block.received(token), dense[:, p:, token].reshape(-1, h, w))
 
 
-def test_nothing_is_left_behind(case):
+def test_nothing_is_left_behind(case, encoder_of):
     image = case[1]
     encoder = encoder_of("vit_micro" if case[2][0].prefix else "swin_micro", image.shape[1])
     modules = list(encoder.backbone.modules())

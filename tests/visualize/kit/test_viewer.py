@@ -10,6 +10,7 @@ import pytest
 import repre_lite as rl
 from repre_lite.visualize.attention import Attention
 from repre_lite.visualize.inspector import Inspector
+from repre_lite.visualize.kit import palette
 from repre_lite.visualize.kit.viewer import (
     on_scale,
     pack,
@@ -232,3 +233,7 @@ def test_images_and_maps_lie_on_their_pixels(page, inspector):
     values = np.kron(sent, np.ones((32 // sent.shape[0], 32 // sent.shape[1])))
     lightness = shown[1].sum(-1)[far][np.argsort(values[far], kind="stable")]  # cividis grows lighter all the way
     assert (np.diff(lightness) >= 0).all() and len(np.unique(lightness)) > 1
+
+
+def test_the_marks_colours_are_the_palettes():
+    assert f"light-dark({palette.BLUE}, {palette.SKY})".lower() in source()
