@@ -247,7 +247,8 @@ def test_start_needs_the_standard_library_only_and_old_pythons_can_read_it():
 
 # put together here, so that this file passes its own test
 REGISTRIES = [a + "." + b for a, b in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"))]
-HOMES = re.compile("|".join(["/" + "home/\\w", "/" + "Users/\\w", "/" + "root/", r"[A-Za-z]:\\+" + r"Users\\"]))
+PLACES = ["/" + "home/\\w", "/" + "Users/\\w", "/" + "root/", r"(?<![\w.~-])/" + r"work/\w", r"[A-Za-z]:\\+" + r"Users\\"]
+HOMES = re.compile("|".join(PLACES))
 
 
 def offences(text):
@@ -278,11 +279,14 @@ def test_offences_are_seen():
         "/" + "home/ann/x",
         "/" + "Users/ann",
         "/" + "root/x",
+        "/" + "work/x",
         "C:" + "\\Users\\ann",
         "c:" + "\\\\Users\\\\a",
     ):
         assert offences(f"see {folder}")
-    assert not offences("~/x, /data/x, the user's home/folder, https://example.org/home")
+    assert not offences(
+        "~/x, /data/x, the course's work/, ./work/, /path/work/, the user's home/folder, https://example.org/home"
+    )
 
 
 # -- the package says what its names are
