@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -243,11 +244,49 @@ def test_start_needs_the_standard_library_only_and_old_pythons_can_read_it():
     assert not any(isinstance(node, ast.JoinedStr) for node in nodes)  # 3.5 has no f-strings
 
 
+# -- the package without its extras
+
+EXTRA_MODULES = [
+    "matplotlib",
+    "IPython",
+    "ipywidgets",
+    "anywidget",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "jupyterlab",
+    "pytest",
+]
+WITHOUT_EXTRAS = f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRA_MODULES}))  # an import of these now fails
+from repre_lite.cli import main
+from repre_lite.data import sources
+sources.SCENES_VAL = 40
+small = "--steps 2 --batch-size 8 --train-images 40 --arch vit_micro --device cpu".split()
+assert main(["pretrain", "--out", sys.argv[1], *small]) == 0
+assert main(["evaluate", sys.argv[1]]) == 0
+"""
+
+
+def test_training_and_evaluation_need_the_base_dependencies_only(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert {"knn_top1", "linear_top1"} <= set(json.loads((tmp_path / "run" / "summary.json").read_text()))
+
+
 # -- every text file a stranger clones
 
 # put together here, so that this file passes its own test
 REGISTRIES = [a + "." + b for a, b in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"))]
-PLACES = ["/" + "home/\\w", "/" + "Users/\\w", "/" + "root/", r"(?<![\w.~-])/" + r"work/\w", r"[A-Za-z]:\\+" + r"Users\\"]
+PLACES = [
+    "/" + "home/\\w",
+    "/" + "Users/\\w",
+    "/" + "root/",
+    r"(?<![\w.~-])/" + r"work/\w",
+    r"[A-Za-z]:\\+" + r"Users\\",
+]
 HOMES = re.compile("|".join(PLACES))
 
 
