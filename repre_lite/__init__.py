@@ -5,8 +5,9 @@ Names are imported when first used, so that `repre-lite --help` and `import repr
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .runtime.lazy import lazy
 
 __version__ = "0.2.0.dev0"
 
@@ -52,13 +53,4 @@ if TYPE_CHECKING:
 __all__ = [*_HOME, *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy(__name__, _HOME, _MODULES, own=("__version__",))

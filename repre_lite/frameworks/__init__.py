@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import UserError
+from ..runtime.lazy import lazy
 
 if TYPE_CHECKING:
     from ..encoder import TappedEncoder
@@ -50,7 +51,4 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Contrast", "Framework", "Row"):
-        return getattr(import_module(".base", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(__name__, {"Contrast": "base", "Framework": "base", "Row": "base"}, own=__all__)

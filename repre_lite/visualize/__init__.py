@@ -6,8 +6,9 @@ visuals that only one lesson uses.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from ..runtime.lazy import lazy
 
 _HOME = {
     "Attention": "attention",
@@ -95,11 +96,4 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOME, own=("Page", "Visual"))
