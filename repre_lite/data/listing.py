@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unicodedata import category
 
 from PIL import Image
 
@@ -87,9 +88,9 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def plain_text(name: str | Path) -> str:
-    r"""A file name that can be printed and stored: bytes that are not UTF-8 and control characters become `\x..`."""
+    r"""A file name that can be printed and stored: bytes that are not UTF-8, and control characters, become `\x..`."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def load_source(
     possible, drawn by `seed`. `skip_unreadable`: train without the files that cannot be read, each replaced by the next
     that can. `max_pixels`: as in `Decoding`. Raises UserError for data that are missing or do not fit.
     """
-    if not isinstance(image_size, int) or image_size < 1:
+    if not isinstance(image_size, Integral) or image_size < 1:
         raise UserError(f"image_size={image_size}: images are square; give their side as one whole number")
     if scale == "scenes":
         if data is not None:

@@ -155,7 +155,7 @@ def test_pictures_that_vanish_and_workers_that_are_killed(pictures, tmp_path, ca
     with monkeypatch.context() as patch:
         after(2, lambda: (pictures / "train" / "even").rename(away), patch)
         assert pretrain(out, *large(pictures)) == 2
-    assert "not there any more" in (line := one_line(capsys)) and str(pictures / "train" / "even") in line
+    assert "not found any more" in (line := one_line(capsys)) and str(pictures / "train" / "even") in line
     assert held(out)["step"] == 2
     away.rename(pictures / "train" / "even")
 
@@ -167,16 +167,20 @@ def test_pictures_that_vanish_and_workers_that_are_killed(pictures, tmp_path, ca
     with monkeypatch.context() as patch:
         after(5, kill, patch)
         assert pretrain(out, *large(pictures, "--workers", "1")) == 2
-    assert "a process that reads pictures died" in one_line(capsys)
+    assert "a process that reads images died" in one_line(capsys)
     assert held(out)["step"] == 4
     assert pretrain(out, *large(pictures)) == 0 and same(out, whole)
 
 
-def test_pictures_that_cannot_be_read(pictures, tmp_path, capsys):
-    """In a run one ends it, unless it is to be skipped, and then it is counted."""
+def test_images_that_cannot_be_read(pictures, tmp_path, capsys, monkeypatch):
+    """One ends a run, which is then resumed without it, and ends as a run that left it out from the start."""
+    monkeypatch.setattr(sources, "measure", lambda images: ((0.5,) * 3, (0.25,) * 3))  # without reading every image
     torn = pictures / "train" / "odd" / "01.jpg"
     torn.write_bytes(torn.read_bytes()[:2000])
-    assert pretrain(tmp_path / "one", *large(pictures)) == 2
-    assert f"{torn}: not a readable picture" in (line := one_line(capsys)) and "--skip-unreadable" in line
-    assert pretrain(tmp_path / "other", *large(pictures, "--skip-unreadable")) == 0
-    assert '"skipped_pictures": 1' in (tmp_path / "other" / "summary.json").read_text()
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert pretrain(one, *large(pictures)) == 2
+    assert f"{torn}: not a readable image" in (line := one_line(capsys)) and "--skip-unreadable" in line
+    assert held(one)["step"] == 2
+    assert pretrain(one, *large(pictures, "--skip-unreadable")) == 0
+    assert pretrain(other, *large(pictures, "--skip-unreadable")) == 0
+    assert same(one, other) and '"skipped_pictures": 1' in (other / "summary.json").read_text()
