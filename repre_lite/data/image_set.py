@@ -85,10 +85,11 @@ def fingerprint_of(train: ImageSet, val: ImageSet | None) -> str:
     for part in (train, val):
         if part is None:
             continue
+        digest.update(f"{part.classes}".encode())
         if isinstance(part.images, FileImages):  # their names hold the labels
             digest.update(f"{fingerprint(part.images.listed)}/{part.images.decoding.levels}".encode())
         else:
             labels = None if part.labels is None else part.labels.tolist()
-            digest.update(f"{tuple(part.images.shape)}/{part.classes}/{labels}".encode())
+            digest.update(f"{tuple(part.images.shape)}/{labels}".encode())
             digest.update(part.images.contiguous().numpy().data)
     return digest.hexdigest()

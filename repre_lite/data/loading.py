@@ -16,6 +16,7 @@ from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from .files import FileImages
 from .image_set import ImageSet, choose
+from .listing import say_once
 from .reading import THREADS, Decoding, read_image, square
 
 IN_MEMORY = 96  # pixels a side; larger images stay in their files
@@ -75,10 +76,17 @@ class Reader:
                 places = torch.searchsorted(rows, torch.arange(len(files))) % len(rows)  # (n,)
                 rows, squares = rows[places], None if squares is None else squares[places]
             shown = files.at(rows)
+            self._report(files.paths, kept, "replaced by the next ones" if in_place else "left out")
         if squares is not None:
             return ImageSet(squares, shown.labels, shown.classes), lost
         images = FileImages(shown.paths, round(self.side * MARGIN), self.decoding, listed=files.paths)
         return ImageSet(images, shown.labels, shown.classes), lost
+
+    def _report(self, paths: Sequence[Path], kept: list[int], fate: str) -> None:
+        """Say how many files are unreadable, and why the first one is."""
+        first = min(set(range(len(paths))) - set(kept))
+        reason = str(_error(paths[first], self.decoding)).partition(";")[0]
+        say_once(f"{len(paths) - len(kept)} of {len(paths)} images cannot be read and are {fate}; the first: {reason}")
 
     def _readable(self, paths: Sequence[Path], what: str) -> list[int]:
         """Which of `paths` decode without an error. All are read, unless an error is to come when one is used."""

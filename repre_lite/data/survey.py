@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +40,7 @@ def folder_levels(paths: Sequence[Path], max_pixels: int | None = None) -> Level
     for kind, ends in (("integer", levels.whole), ("floating-point", levels.floating)):
         if any((mode == "F") is (kind == "floating-point") for mode, _ in ranges):
             low, high = ends
-            folder = plain_text(deep[0].parent)
+            folder = plain_text(os.path.commonpath([path.parent for path in paths]))
             say_once(f"{folder}: {kind} images; values {low:g} to {high:g} are scaled to 0 to 255")
     return levels
 

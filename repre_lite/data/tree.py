@@ -92,7 +92,7 @@ def list_tree(scale: str, root: Path) -> Tree:
     if strange == [""]:
         raise UserError(f"{where}: images lie outside of class folders; put each into val/CLASS/")
     if strange:
-        raise UserError(f"{where}: class {plain_text(strange[-1])!r} is not among train's; use the same folder names")
+        raise UserError(f"{where}: class '{plain_text(strange[-1])}' is not among train's; use the same folder names")
     return Tree(train, _labelled(paths, names, classes), labelled)
 
 

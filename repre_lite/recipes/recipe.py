@@ -106,7 +106,7 @@ class Recipe:
     checkpoint_every: int | None = setting("steps between checkpoints; none: about twenty in a run", None, least=1,
                                            how=True)
     snapshots: int = setting("keep encoder and decoder this many times during the run", 0, least=0, how=True)
-    skip_unreadable: bool = setting("leave out images that cannot be read", False, how=True)
+    skip_unreadable: bool = setting("put the next image in place of one that cannot be read", False, how=True)
     max_pixels: int | None = setting("largest image that is opened, in pixels; none: Pillow's limit", None, least=1,
                                      how=True)
     images: str = setting("images above 96 pixels: decode each one in every epoch, or once into a cache", "decode",

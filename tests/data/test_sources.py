@@ -191,7 +191,7 @@ def colours(images):
 
 
 @pytest.mark.parametrize("size", [16, 112])
-def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path):
+def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path, capsys):
     """The others keep their places, so a run that stopped at the unreadable one can be resumed without it."""
     for i in range(5):
         save(tmp_path / "train" / ("a" if i < 3 else "b") / f"{i}.bmp", colour=(10 * i, 0, 0))
@@ -205,6 +205,10 @@ def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path):
     assert colours(source.train.images) == [0, 10, 30, 30, 0] and source.train.labels.tolist() == [0, 0, 1, 1, 0]
     assert colours(source.val.images) == [0, 20, 30, 40] and source.val.labels.tolist() == [0, 0, 1, 1]
     assert source.skipped == 3
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 of 5 images cannot be read and are replaced by the next ones; the first: ")
+    assert said[0].endswith("2.bmp: not a readable image (not in a format that Pillow knows)")
+    assert said[1].startswith("1 of 5 images cannot be read and are left out; the first: ") and len(said) == 2
     with pytest.raises(UserError, match="1 readable images to train on; at least 2 needed"):
         for name in ("train/a/0.bmp", "train/a/1.bmp"):
             (tmp_path / name).write_bytes(b"torn")
