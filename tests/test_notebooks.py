@@ -1,8 +1,8 @@
-"""Lint of the lessons, without a kernel: what GitHub shows, what nbval compares, what a screen reader meets."""
+"""Lint of the lessons, without a kernel: what GitHub shows, what nbval compares, what a screen reader reads."""
 
 import ast
 import copy
-import importlib
+import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def tags(cell):
 
 
 def texts(output):
-    """What an output shows in words."""
+    """The text of an output."""
     if output.output_type == "stream":
         return [output.text]
     if output.output_type == "error":
@@ -43,20 +43,28 @@ def headings(cells):
 
 
 def unknown_names(source):
-    """repre_lite names in a cell that the package does not have: `from repre_lite.x import y`, and `rl.y`."""
+    """Names in a cell that repre_lite does not have: `from repre_lite.x import y`, and `rl.y`."""
     tree = ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))))
     unknown = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "repre_lite":
-            module = importlib.import_module(node.module)
-            unknown += [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            names = [alias.name for alias in node.names]
+            unknown += [name for name in names if not known(node.module, name)]
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rl":
-            unknown += [] if hasattr(importlib.import_module("repre_lite"), node.attr) else [node.attr]
+            unknown += [] if known("repre_lite", node.attr) else [node.attr]
     return unknown
 
 
+def known(module, name):
+    """Whether `from module import name` works."""
+    found = importlib.import_module(module)
+    return hasattr(found, name) or (
+        hasattr(found, "__path__") and importlib.util.find_spec(f"{module}.{name}") is not None
+    )
+
+
 def complaints(notebook):
-    """What is wrong, one line each."""
+    """What is wrong with a notebook, one line for each fault."""
     found = []
     try:
         nbformat.validate(notebook)

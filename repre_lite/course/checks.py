@@ -159,13 +159,15 @@ def check_train_step(function: Callable[..., object]) -> None:
 
     def zero_grad(set_to_none: bool = True) -> None:
         if weight.grad is not None and done[-1:] == ["backward"]:
-            raise AssertionError(f"{done}: zero_grad after backward throws away what the optimiser should follow")
+            raise AssertionError(f"{done}: zero_grad after backward throws away the gradients that the optimiser needs")
         weight.grad = None if set_to_none or weight.grad is None else torch.zeros_like(weight.grad)
 
     def optimiser_step() -> None:
         done.append("optimiser")
         if weight.grad is not None and float(weight.grad) > value:
-            raise AssertionError(f"{done}: backward adds to the gradients of the last step, so zero them before it")
+            raise AssertionError(
+                f"{done}: backward adds to the gradients of the last step, so call zero_grad before it"
+            )
 
     def update_target(step: int, total_steps: int) -> None:
         done.append("target" if (step, total_steps) == (number, 10) else f"target of step {step} in {total_steps}")
