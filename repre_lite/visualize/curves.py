@@ -94,6 +94,7 @@ class Curves:
             style = curve.style.options(marker=len(curve.steps) < FEW)
             (handles[curve.name],) = axis.plot(curve.steps, curve.values, markersize=3, **style)
         axis.set(xlabel="step", title=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         if ("loss" in title or "weight" in title) and min(min(curve.values) for curve in curves) > 0:
             ticker = extra("matplotlib.ticker")
             axis.set_yscale("log")
