@@ -1,8 +1,10 @@
-"""The light reconstruction decoder (sections 3.3 and 3.4, figure 2): taps in, the picture out."""
+"""The light reconstruction decoder (sections 3.3 and 3.4, figure 2): taps in, the reconstructed image out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
@@ -10,7 +12,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .encoder import TappedEncoder, is_hierarchical
+from .encoder import TappedEncoder, is_hierarchical, unwrap
+from .initialise import DECODER_INITS, he_initialise, truncated_normal
 from .runtime.errors import UserError
 
 FUSIONS = ("conv", "transformer")
@@ -22,7 +25,7 @@ def conv_fusion(channels_in: int, channels: int, layers: int) -> nn.Sequential:
     """N fusion layers, each a 3x3 convolution and a ReLU (section 3.4); the first maps `channels_in` to `channels`."""
     widths = [channels_in] + [channels] * layers
     modules: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         modules += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*modules)
 
@@ -69,20 +72,23 @@ class FusionBlock(nn.Module):
 
     def forward(self, deep: Tensor, shallow: Tensor | None = None) -> Tensor:
         """`deep` (B, C_deep, h', w'), `shallow` (B, C_shallow, h, w) or None -> (B, C, h, w)."""
-        if deep.shape[-2:] != (self.grid, self.grid):  # Swin: the deep map is coarser
+        if deep.shape[-2:] != (self.grid, self.grid):  # Swin: the deep map is coarser (section 3.4)
             deep = F.interpolate(deep, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
         x = deep if shallow is None else torch.cat([deep, shallow], dim=1)  # (B, C_deep + C_shallow, h, w)
-        return self.fusion(x)
+        fused: Tensor = self.fusion(x)
+        return fused
 
 
 class ReconstructionDecoder(nn.Module):
-    """Fuses K taps from deep to shallow in K - 1 blocks and redraws the picture, (B, 3, H, W).
+    """Fuses K taps from deep to shallow in K - 1 blocks and reconstructs the image, (B, 3, H, W) (section 3.4).
 
     `tap_widths`, `tap_grids`: channels and side of each tap, shallow to deep; `image_size`: H = W in pixels.
-    `fusion`: "conv" (default) or "transformer"; `layers`: fusion layers a block (the paper's 2); `width`: channels
-    inside, reached through 1x1 laterals, None for the encoder's own widths (the literal reading; the paper gives none).
+    `fusion`: "conv" (default) or "transformer"; `layers`: fusion layers per block (the paper's 2).
+    `width`: channels inside, reached through 1x1 laterals; None for the encoder's own widths, the literal reading of
+    section 3.4, which prints the concatenation as 2C.
     `mode`: "multi" uses every tap; "single" only the deepest, in the same blocks without concatenation (table 4).
-    The output is linear: clip it to [0, 1] for display only. Raises UserError for values that do not fit.
+    `init`: "he" or "torch", see `initialise`.
+    The output is linear: clip it to [0, 1] for display only. Raises UserError for values that do not fit together.
     """
 
     def __init__(
@@ -96,17 +102,20 @@ class ReconstructionDecoder(nn.Module):
         mode: str = "multi",
         head_width: int = 32,
         window: int | None = None,
+        init: str = "he",
     ) -> None:
         super().__init__()
-        if fusion not in FUSIONS:
-            raise UserError(f"--fusion {fusion}: choose one of {', '.join(FUSIONS)}")
-        if mode not in MODES:
-            raise UserError(f"a decoder is one of {', '.join(MODES)}, not {mode}")
+        for name, value, allowed in (("fusion", fusion, FUSIONS), ("mode", mode, MODES), ("init", init, DECODER_INITS)):
+            if value not in allowed:
+                raise UserError(f"{name}={value}: choose one of {', '.join(allowed)}")
         if layers < 1:
-            raise UserError(f"--fusion-layers {layers}: a fusion block needs at least 1 layer")
+            raise UserError(f"layers={layers}: a fusion block needs at least 1 layer")
         if width is not None and width < 1:
-            raise UserError(f"--decoder-width {width}: give a number of channels, 1 or more")
+            raise UserError(f"width={width}: give a number of channels, 1 or more")
+        if image_size % tap_grids[0]:
+            raise UserError(f"image_size={image_size} is not a multiple of the first tap's grid, {tap_grids[0]}")
         self.mode = mode
+        self.tap_shapes = [(c, side, side) for c, side in zip(tap_widths, tap_grids, strict=True)]
         widths = list(tap_widths) if width is None else [width] * len(tap_widths)
         read = len(widths) if mode == "multi" else 1  # how many taps are read, counted from the deepest
         self.laterals = nn.ModuleList(
@@ -126,6 +135,8 @@ class ReconstructionDecoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.patch = image_size // tap_grids[0]  # pixels each vector of the last map takes charge of
         self.head = nn.Conv2d(widths[0], 3 * self.patch**2, kernel_size=1)
+        if init == "he":
+            self.initialise(fusion)
 
     @classmethod
     def for_encoder(
@@ -135,22 +146,42 @@ class ReconstructionDecoder(nn.Module):
         layers: int = 2,
         width: int | str | None = None,
         mode: str = "multi",
+        init: str = "he",
     ) -> ReconstructionDecoder:
-        """The decoder whose inputs are this encoder's taps and whose output is its input size; `width` may also be
-        "light", see `light_width`, or "full", which is None."""
+        """The decoder whose inputs are this encoder's taps and whose output has its image size.
+
+        `width` may also be "light", see `light_width`, or "full", which is None.
+        """
         if isinstance(width, str):
             if width not in WIDTHS:
-                raise UserError(f"--decoder-width {width}: give {', '.join(WIDTHS)} or a number of channels")
+                raise UserError(f"width={width}: give {', '.join(WIDTHS)} or a number of channels")
             width = light_width(encoder) if width == "light" else None
-        swin = is_hierarchical(encoder.backbone)
-        window = encoder.timm_args.get("window_size", 7) if swin else None
-        head_width = 32 if swin else encoder.width // encoder.backbone.blocks[0].attn.num_heads  # type: ignore[index, union-attr]
-        return cls(
-            encoder.tap_widths, encoder.tap_grids, encoder.image_size, fusion, layers, width, mode, head_width, window
-        )
+        head_width, window = attention_shape(encoder)
+        shapes = encoder.tap_widths, encoder.tap_grids, encoder.image_size
+        return cls(*shapes, fusion, layers, width, mode, head_width, window, init)
+
+    def initialise(self, fusion: str) -> None:
+        """He's initialisation for what a ReLU follows, so that every tap receives gradient from the first step.
+
+        With PyTorch's, a variance of 1 / (3 inputs), every layer loses five sixths of it: the deepest tap, six
+        layers away, starts with about a hundredth of the shallowest tap's gradient, and `single` far below `multi`.
+        Transformer blocks start as the encoder's do. The 1x1 laterals and the head, which no ReLU follows, keep
+        PyTorch's.
+        """
+        if fusion == "conv":
+            he_initialise(self.blocks)
+        else:
+            truncated_normal(self.blocks, nn.Linear, nn.Conv2d)
 
     def stages(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """The map after each of the K - 1 fusion blocks, deep to shallow, each (B, C_i, h_i, w_i)."""
+        given = [tuple(tap.shape[1:]) for tap in taps]
+        deepest = self.mode == "single" and given == self.tap_shapes[-1:]  # then the others need not be there
+        if given != self.tap_shapes and not deepest:
+            raise UserError(
+                f"the decoder is built for {len(self.tap_shapes)} taps of shapes {self.tap_shapes} (C, h, w) and is "
+                f"given {len(given)} of shapes {given}; tap the encoder where the decoder was built for"
+            )
         levels = [lateral(tap) for lateral, tap in zip(self.laterals, taps[-len(self.laterals) :], strict=True)]
         deep = levels.pop()
         maps = []
@@ -160,21 +191,32 @@ class ReconstructionDecoder(nn.Module):
         return maps
 
     def draw(self, fused: Tensor) -> Tensor:
-        """The 1x1 head: every vector of the last map (B, C, h, w) draws its own P x P pixels -> (B, 3, H, W)."""
+        """The 1x1 head: every vector of the last map (B, C, h, w) predicts its own P x P pixels -> (B, 3, H, W)."""
         return F.pixel_shuffle(self.head(fused), self.patch)
 
     def forward(self, taps: Sequence[Tensor]) -> Tensor:
-        """K taps (B, C_i, h_i, w_i), shallow to deep -> picture (B, 3, H, W)."""
+        """K taps (B, C_i, h_i, w_i), shallow to deep -> the reconstruction (B, 3, H, W)."""
         return self.draw(self.stages(taps)[-1])
 
 
 def light_width(encoder: TappedEncoder) -> int:
-    """The width at which two fusion layers cost about what the paper reports, 4 % of a step (section 4.1): a third of a
-    ViT's width, two thirds of a Swin's first stage, rounded down to a multiple of 8. Ours: the paper gives no width, and
-    at the encoder's own the branch costs 20 % and more (results/overhead.json)."""
+    """The width at which two fusion layers cost about what the paper reports, 4 % of a step (section 4.1).
+
+    A third of a ViT's width, two thirds of a Swin's first stage, rounded down to a multiple of 8. This deviates from the
+    width the paper prints (2C after the concatenation, section 3.4), at which the branch costs 20 % and more
+    (results/overhead.json).
+    """
     channels = encoder.tap_widths[0]
     channels = 2 * channels // 3 if is_hierarchical(encoder.backbone) else channels // 3
     return max(8, channels // 8 * 8)
+
+
+def attention_shape(encoder: TappedEncoder) -> tuple[int, int | None]:
+    """The width of the encoder's attention heads in its first block, and the side of a Swin's windows (a ViT: None)."""
+    backbone: Any = unwrap(encoder.backbone)
+    heads = next(module.num_heads for module in backbone.modules() if hasattr(module, "num_heads"))
+    windows = (module.window_size[0] for module in backbone.modules() if hasattr(module, "window_size"))
+    return backbone.feature_info[0]["num_chs"] // heads, next(windows) if is_hierarchical(backbone) else None
 
 
 def _heads(channels: int, head_width: int) -> int:

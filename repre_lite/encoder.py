@@ -1,16 +1,225 @@
-"""The encoder with taps: any timm ViT or Swin, one forward, a pooled feature and the paper's multi-hierarchy features."""
+"""The encoder with taps (sections 3.1 and 3.2): any timm ViT or Swin, one forward pass, a pooled feature and K taps."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from .initialise import POSITIONS, fix_sincos_positions, freeze_projection, initialise_encoder
+from .runtime.distributed import world_size
 from .runtime.errors import UserError
 
-# Name -> (timm name, arguments of ours). Sizes that depend on the picture's are filled in by `architecture`.
+
+class Taps(tuple[Tensor, ...]):
+    """The multi-hierarchy features Y (section 3.2): K maps (B, C_i, h_i, w_i) from shallow to deep.
+
+    A plain tuple that also says where it was tapped: `indices`, the blocks or stages counted from 0; empty if unknown.
+    """
+
+    indices: tuple[int, ...]
+
+    def __new__(cls, maps: Iterable[Tensor] = (), indices: tuple[int, ...] = ()) -> Taps:
+        """The taps `maps` of the blocks or stages `indices`."""
+        taps = super().__new__(cls, maps)
+        taps.indices = indices
+        return taps
+
+
+class Features(NamedTuple):
+    """What one forward pass gives: `pooled` (B, C) and `taps`, K maps (B, C_i, h_i, w_i) from shallow to deep."""
+
+    pooled: Tensor
+    taps: tuple[Tensor, ...]
+
+
+def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> Features:
+    """Pooled feature and taps of a plain timm ViT or Swin in one forward pass.
+
+    `images` (B, 3, H, W), normalised. `indices`: which blocks or stages; None means `tap_indices(backbone)`; an empty
+    tuple computes no taps. The pooled feature is what timm's classifier reads: the class token after the last norm
+    (ViT), the average over patches (Swin). Taps are the blocks' raw outputs, before any norm, without class token.
+
+    Wrappers (`torch.compile`, an averaged model) are looked through. Raises UserError for a backbone inside
+    DistributedDataParallel, whose gradients would not be averaged, and for a module that is not a timm ViT or Swin.
+    """
+    if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
+        raise UserError(
+            "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
+            "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that"
+        )
+    model: Any = unwrap(backbone)
+    indices = tap_indices(model) if indices is None else tuple(indices)
+    if not indices:
+        return Features(model.forward_head(model.forward_features(images), pre_logits=True), Taps())
+    final, maps = model.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")
+    return Features(model.forward_head(final, pre_logits=True), Taps(maps, indices))
+
+
+def last_class_tokens(backbone: nn.Module, images: Tensor, blocks: int = 4) -> Tensor:
+    """The class tokens of the last `blocks` blocks, each after the final norm: (B, blocks * C), shallow to deep.
+
+    What DINO's linear probe reads for a ViT-S (`blocks=4`). `images` (B, 3, H, W), normalised. Raises UserError for an
+    encoder without class token, such as a Swin, or with fewer blocks.
+    """
+    model: Any = unwrap(backbone)
+    if getattr(model, "cls_token", None) is None:
+        raise UserError(f"{type(model).__name__} has no class token; probe its pooled feature instead")
+    depth = len(model.feature_info)
+    if not 1 <= blocks <= depth:
+        raise UserError(f"blocks={blocks}: choose from 1 to {depth} for an encoder of {depth} blocks")
+    pairs = model.forward_intermediates(
+        images,
+        indices=list(range(depth - blocks, depth)),
+        norm=True,
+        return_prefix_tokens=True,
+        intermediates_only=True,
+    )
+    return torch.cat([prefix[:, 0] for _, prefix in pairs], dim=1)  # (B, blocks * C)
+
+
+def tap_indices(backbone: nn.Module, count: int | None = None, blocks: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Which blocks (ViT) or stages (Swin) are tapped, counted from 0 (section 3.2, Y = {y_(i * floor(L/K) - 1)}).
+
+    ViT with L blocks and K = `count` (4 if None): i * L/K - 1 for i = 1..K, so 2, 5, 8, 11 for L = 12. If K does not
+    divide L, the paper's formula misses the last block; the taps are then spread evenly and end at the last.
+    Swin: the last feature of every stage. `blocks` chooses them one by one instead. Raises UserError for values that do
+    not fit the backbone.
+    """
+    depth = len(unwrap(backbone).feature_info)  # type: ignore[arg-type]
+    level = "stage" if is_hierarchical(backbone) else "block"
+    if blocks is not None:
+        chosen = tuple(blocks)
+        if len(chosen) < 2 or list(chosen) != sorted(set(chosen)) or not 0 <= chosen[0] <= chosen[-1] < depth:
+            raise UserError(
+                f"tap_blocks={chosen}: give 2 or more {level}s in ascending order, "
+                f"counted from 0 to {depth - 1} for this encoder"
+            )
+        if count not in (None, len(chosen)):
+            raise UserError(f"taps={count} and tap_blocks={chosen} differ; give one of them")
+        return chosen
+    if level == "stage":
+        if count not in (None, depth):
+            raise UserError(f"taps={count}: a Swin has one tap for each of its {depth} stages; leave out taps=")
+        return tuple(range(depth))
+    count = 4 if count is None else count
+    if not 2 <= count <= depth:
+        raise UserError(f"taps={count}: choose from 2 to {depth} for an encoder of {depth} blocks")
+    return tuple(round(i * depth / count) - 1 for i in range(1, count + 1))
+
+
+def is_hierarchical(backbone: nn.Module) -> bool:
+    """True for a Swin, whose stages shrink the patch grid; False for a ViT, whose blocks keep it."""
+    reductions = {stage["reduction"] for stage in unwrap(backbone).feature_info}  # type: ignore[union-attr]
+    return len(reductions) > 1
+
+
+def unwrap(backbone: nn.Module) -> nn.Module:
+    """The timm model inside wrappers that keep it as `module`. Raises UserError if there is none."""
+    model = backbone
+    while not hasattr(model, "forward_intermediates") or not hasattr(model, "patch_embed"):
+        inner = getattr(model, "module", None)
+        if not isinstance(inner, nn.Module):
+            raise UserError(
+                f"{type(model).__name__} is not a timm ViT or Swin, so it has no taps; choose another backbone"
+            )
+        model = inner
+    return model
+
+
+class TappedEncoder(nn.Module):
+    """A timm backbone together with the places where it is tapped.
+
+    `backbone`: the plain timm model; no hooks live on it, so a copy of it (a target network) is a plain copy.
+    `image_size`: H = W in pixels; `taps`, `tap_blocks`: see `tap_indices`. `tap_widths` and `tap_grids` describe the K
+    taps of such images, as measured on the model itself; `width` is that of `pooled`, `patch` the side of a patch in
+    pixels. Raises UserError for values that do not fit together.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, image_size: int, taps: int | None = None, tap_blocks: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.image_size = square(image_size)
+        self.tap_indices = tap_indices(backbone, taps, tap_blocks)
+        self.width: int = unwrap(backbone).num_features  # type: ignore[assignment]
+        self.patch = patch_of(backbone)
+        if image_size % self.patch:
+            raise UserError(f"patch_size={self.patch} does not divide image_size={image_size}; change one of them")
+        shapes = tap_shapes(backbone, self.image_size, self.tap_indices)
+        self.tap_widths = tuple(width for width, _ in shapes)
+        self.tap_grids = tuple(grid for _, grid in shapes)
+        self.timm_name = ""
+        self.timm_args: dict[str, Any] = {}
+
+    def forward(self, images: Tensor, taps: bool = True) -> Features:
+        """`images` (B, 3, H, W), normalised -> Features; without `taps` nothing but the pooled feature is kept."""
+        return encode(self.backbone, images, self.tap_indices if taps else ())
+
+
+class _Maps(nn.Module):
+    """A backbone whose forward stops at the last of `indices` and returns the maps alone."""
+
+    def __init__(self, backbone: nn.Module, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.backbone, self.indices = backbone, list(indices)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        model: Any = unwrap(self.backbone)
+        maps: list[Tensor] = model.forward_intermediates(
+            images, indices=self.indices, output_fmt="NCHW", stop_early=True, intermediates_only=True
+        )
+        return maps
+
+
+@torch.no_grad()
+def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Width and grid side (C_i, h_i) of each tap, for images of `image_size` pixels, measured on the model itself.
+
+    The forward pass runs on the meta device, which knows shapes and computes nothing; a ViT's blocks are all alike, so
+    its first answers for all. Raises UserError for an image size that the backbone does not take.
+    """
+    measured = indices if is_hierarchical(backbone) else [0]
+    maps = _Maps(backbone, measured)
+    tensors = chain(maps.named_parameters(), maps.named_buffers())
+    state = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    images = next(iter(state.values())).new_empty(2, 3, image_size, image_size)
+    try:
+        shapes = [tuple(y.shape[1:]) for y in torch.func.functional_call(maps, state, (images,))]  # (C_i, h_i, w_i)
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}") from None
+    if any(h != w for _, h, w in shapes):
+        raise UserError(
+            f"this backbone divides square images into {shapes[0][1]} x {shapes[0][2]} patches; choose square ones"
+        )
+    return [(channels, h) for channels, h, _ in shapes] * (len(indices) // len(shapes))
+
+
+def square(image_size: Any) -> int:
+    """`image_size` as a whole number. Raises UserError for anything else, such as (H, W)."""
+    try:
+        side = operator.index(image_size)
+    except TypeError:
+        side = 0
+    if side < 1:
+        raise UserError(f"image_size={image_size}: give one whole number of pixels; images are square")
+    return side
+
+
+def patch_of(backbone: nn.Module) -> int:
+    """The side in pixels of the patch each vector of the first map stands for; a ResNet below a ViT counts."""
+    embed: Any = unwrap(backbone).patch_embed
+    ratio = embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0]
+    return int(ratio)
+
+
+# Name -> (timm name, arguments of ours). The arguments that depend on the image size are filled in by `architecture`.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_micro": ("vit_tiny_patch16_224", {"embed_dim": 96, "depth": 8, "num_heads": 3}),
     "vit_tiny": ("vit_tiny_patch16_224", {}),
@@ -21,82 +230,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class Features(NamedTuple):
-    """What one forward pass gives: `pooled` (B, C) and `taps`, K maps (B, C_i, h_i, w_i) from shallow to deep."""
-
-    pooled: Tensor
-    taps: tuple[Tensor, ...]
-
-
-def is_hierarchical(backbone: nn.Module) -> bool:
-    """True for a Swin, whose stages shrink the patch grid; False for a ViT, whose blocks keep it."""
-    reductions = {stage["reduction"] for stage in backbone.feature_info}  # type: ignore[union-attr]
-    return len(reductions) > 1
-
-
-def tap_indices(backbone: nn.Module, count: int | None = None) -> tuple[int, ...]:
-    """Which blocks (ViT) or stages (Swin) are tapped, counted from 0 (section 3.2, Y = {y_(i*floor(L/K)-1)}).
-
-    ViT with L blocks and K = `count` (4 if None): i*L/K - 1 for i = 1..K, so 2, 5, 8, 11 for L = 12. Where K does not
-    divide L the paper's formula misses the last block; the taps are then spread evenly and end at the last.
-    Swin: the last feature of every stage. Raises UserError where `count` does not fit.
-    """
-    depth = len(backbone.feature_info)  # type: ignore[arg-type]
-    if is_hierarchical(backbone):
-        if count not in (None, depth):
-            raise UserError(f"--taps {count}: a Swin gives one tap for each of its {depth} stages; leave --taps out")
-        return tuple(range(depth))
-    count = 4 if count is None else count
-    if not 2 <= count <= depth:
-        raise UserError(f"--taps {count}: choose from 2 to {depth} for an encoder of {depth} blocks")
-    return tuple(round(i * depth / count) - 1 for i in range(1, count + 1))
-
-
-def encode(backbone: nn.Module, images: Tensor, indices: tuple[int, ...] | None = None) -> Features:
-    """Pooled feature and taps of a plain timm ViT or Swin in one forward pass.
-
-    `images` (B, 3, H, W), normalised. `indices`: which blocks or stages; None means `tap_indices(backbone)`; an empty
-    tuple computes no taps. The pooled feature is what timm's classifier would see: the class token after the last norm
-    (ViT), the average over patches (Swin). Taps are the blocks' raw outputs, before any norm, without class token.
-    """
-    indices = tap_indices(backbone) if indices is None else indices
-    if not indices:
-        return Features(backbone.forward_head(backbone.forward_features(images), pre_logits=True), ())  # type: ignore[operator]
-    final, taps = backbone.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")  # type: ignore[operator]
-    return Features(backbone.forward_head(final, pre_logits=True), tuple(taps))  # type: ignore[operator]
-
-
-class TappedEncoder(nn.Module):
-    """A timm backbone together with the places where it is tapped.
-
-    `backbone` is the plain timm model: no hooks live on it, so a copy of it (a target network) is a plain copy.
-    `tap_widths` and `tap_grids` describe the K taps for pictures of `image_size` pixels; `width` is that of `pooled`,
-    `patch` the side of a patch in pixels.
-    """
-
-    def __init__(self, backbone: nn.Module, image_size: int, taps: int | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.image_size = image_size
-        self.tap_indices = tap_indices(backbone, taps)
-        table: Any = backbone.feature_info
-        info = [table[index] for index in self.tap_indices]
-        self.tap_widths: tuple[int, ...] = tuple(stage["num_chs"] for stage in info)
-        self.tap_grids: tuple[int, ...] = tuple(image_size // stage["reduction"] for stage in info)
-        self.width: int = backbone.num_features  # type: ignore[assignment]
-        self.patch: int = backbone.patch_embed.patch_size[0]  # type: ignore[union-attr, index, assignment]
-        self.timm_name = ""
-        self.timm_args: dict[str, Any] = {}
-
-    def forward(self, images: Tensor, taps: bool = True) -> Features:
-        """`images` (B, 3, H, W), normalised -> Features; without `taps` nothing but the pooled feature is kept."""
-        return encode(self.backbone, images, self.tap_indices if taps else ())
-
-
 def architecture(name: str, image_size: int, patch_size: int | None = None) -> tuple[str, dict[str, Any]]:
-    """The timm name and arguments of `name` (one of ARCHITECTURES or any timm ViT or Swin) at this picture size.
+    """The timm name and arguments of `name` (one of ARCHITECTURES or any timm ViT or Swin) at this image size.
 
-    Ours take patches that suit the picture: a ViT has 4 pixels up to 48, 8 up to 128, else 16; a Swin has patch 2 and
+    Ours take patches that suit the image: a ViT has 4 pixels up to 48, 8 up to 128, else 16; a Swin has patch 2 and
     windows of 4 up to 64 pixels, else 4 and 7. Raises UserError for an unknown name.
     """
     if name in ARCHITECTURES:
@@ -110,7 +247,7 @@ def architecture(name: str, image_size: int, patch_size: int | None = None) -> t
         timm_name, arguments = name, {"img_size": image_size}
     else:
         ours = ", ".join(ARCHITECTURES)
-        raise UserError(f"--arch {name}: no such encoder; choose one of {ours}, or the name of a timm ViT or Swin")
+        raise UserError(f"arch={name}: no such encoder; choose one of {ours}, or the name of a timm ViT or Swin")
     if patch_size is not None:
         arguments["patch_size"] = patch_size
     return timm_name, arguments
@@ -122,57 +259,38 @@ def build_encoder(
     patch_size: int | None = None,
     taps: int | None = None,
     drop_path: float = 0.0,
+    tap_blocks: Sequence[int] | None = None,
+    encoder_init: str = "timm",
+    positions: str = "learned",
+    freeze_patch_projection: bool = False,
     **timm_args: Any,
 ) -> TappedEncoder:
     """A new, untrained encoder with taps.
 
     `name`: `vit_micro vit_tiny vit_small vit_base swin_micro swin_tiny` or any timm ViT or Swin; `image_size` and
-    `patch_size` in pixels; `taps`: K, see `tap_indices`; `drop_path` in [0, 1); `timm_args` go to
-    `timm.create_model` (such as `num_heads=12`, MoCo v3's ViT-S). Raises UserError where they do not fit together.
+    `patch_size` in pixels; `taps` (K) or `tap_blocks` (which): see `tap_indices`; `drop_path` in [0, 1).
+    `encoder_init`: "timm", "moco_v3" or "dino"; `positions`: "learned" or "sincos"; `freeze_patch_projection` (neither
+    of the two changes a Swin): see `initialise`. `timm_args` go to `timm.create_model` (such as `num_heads=12`, MoCo v3's ViT-S). Raises UserError for
+    values that do not fit together.
     """
+    image_size = square(image_size)
     timm_name, arguments = architecture(name, image_size, patch_size)
     arguments |= timm_args
-    patch = arguments.get("patch_size")
-    if patch and image_size % patch:
-        raise UserError(f"--image-size {image_size} is no multiple of the patch size {patch}; change one of them")
+    if positions not in POSITIONS:
+        raise UserError(f"positions={positions}: choose one of {', '.join(POSITIONS)}")
     try:
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
-    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(
-            f"--arch {name} does not take --image-size {image_size}: {str(error).splitlines()[0]}"
-        ) from None
-    if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "patch_embed"):
-        raise UserError(f"--arch {name}: not a plain ViT or Swin, so it has no taps; choose another")
-    encoder = TappedEncoder(backbone, image_size, taps)
+    except (AssertionError, ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise UserError(f"arch={name} does not take image_size={image_size}: {_first_line(error)}") from None
+    encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
+    initialise_encoder(encoder, encoder_init)
+    if positions == "sincos":
+        fix_sincos_positions(encoder)
+    if freeze_patch_projection and not is_hierarchical(backbone):
+        freeze_projection(encoder)
     return encoder
 
 
-@torch.no_grad()
-def fix_sincos_positions(encoder: TappedEncoder) -> None:
-    """MoCo v3's position embedding: fixed 2-D sines and cosines (temperature 10,000), zero for the class token.
-
-    Does nothing for a Swin, which has no absolute positions. Raises UserError if the width is no multiple of 4.
-    """
-    positions = getattr(encoder.backbone, "pos_embed", None)
-    if positions is None:
-        return
-    h, w = encoder.backbone.patch_embed.grid_size  # type: ignore[union-attr]
-    width = positions.shape[-1]
-    if width % 4:
-        raise UserError(f"sin-cos positions need a width that is a multiple of 4, not {width}")
-    frequencies = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))  # (C/4,)
-    rows, columns = torch.meshgrid(
-        torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing="ij"
-    )
-    angle_w, angle_h = columns.flatten()[:, None] * frequencies, rows.flatten()[:, None] * frequencies  # (N, C/4) each
-    table = torch.cat([angle_w.sin(), angle_w.cos(), angle_h.sin(), angle_h.cos()], dim=1)  # (N, C)
-    positions.zero_()
-    positions[0, -h * w :] = table.to(positions.dtype)
-    positions.requires_grad_(False)
-
-
-def freeze_patch_projection(encoder: TappedEncoder) -> None:
-    """MoCo v3's remedy against instability: the patch projection stays as it was drawn."""
-    for parameter in encoder.backbone.patch_embed.parameters():  # type: ignore[union-attr]
-        parameter.requires_grad_(False)
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

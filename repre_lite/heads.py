@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .initialise import truncated_normal
 from .runtime.distributed import BatchNorm1d
 
 
@@ -19,11 +20,11 @@ def mlp(
     last_bias: bool | None = None,
     last_norm: str = "none",
 ) -> nn.Sequential:
-    """`layers` linear maps, (B, width) -> (B, out), with batch norm and ReLU between them.
+    """A projector or predictor (section 3.1): `layers` linear maps with batch norm and ReLU between them.
 
-    `bias`: of the hidden linear maps; `norm`: batch norm after each hidden one; `last_bias`: of the last one (None: as
-    `bias`); `last_norm`: what follows it, "none", "affine", "plain" (without scale and shift, MoCo v3) or "unbiased"
-    (scale without shift, SimCLR).
+    (B, width) -> (B, out), `hidden` wide inside. `bias`: of the hidden linear maps; `norm`: batch norm after each hidden
+    one; `last_bias`: of the last one (None: as `bias`); `last_norm`: what follows it, "none", "affine", "plain" (without
+    scale and shift, MoCo v3) or "unbiased" (scale without shift, SimCLR).
     """
     modules: list[nn.Module] = []
     for _ in range(layers - 1):
@@ -43,8 +44,8 @@ def mlp(
 class PrototypeHead(nn.Module):
     """DINO's head: an MLP of 3 layers with GELU and without batch norm, a unit vector, its product with prototypes.
 
-    (B, width) -> (B, prototypes). The last layer is weight-normed and has no bias: `directions` (prototypes, out) times
-    `gains` (prototypes, 1), which stay 1 where `unit`.
+    (B, width) -> (B, prototypes). The last layer is weight-normalised and has no bias: `directions` (prototypes, out),
+    scaled to unit length, times `gains` (prototypes, 1), which stay 1 if `unit`.
     """
 
     def __init__(self, width: int, hidden: int, out: int, prototypes: int, unit: bool = True) -> None:
@@ -52,15 +53,12 @@ class PrototypeHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, out)
         )
-        for module in self.mlp:
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        truncated_normal(self.mlp, nn.Linear)
         self.directions = nn.Parameter(nn.Linear(out, prototypes, bias=False).weight.detach())
         self.gains = nn.Parameter(torch.ones(prototypes, 1), requires_grad=not unit)
 
     def prototype_parameters(self) -> list[nn.Parameter]:
-        """Those of the last layer, which rest in the first epoch."""
+        """Those of the last layer, which DINO freezes in the first epoch."""
         return [self.directions, self.gains]
 
     def project(self, x: Tensor) -> Tensor:
@@ -72,4 +70,5 @@ class PrototypeHead(nn.Module):
         return F.linear(z, F.normalize(self.directions, dim=1) * self.gains)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width) -> the product of its unit vector with every prototype, (B, prototypes)."""
         return self.score(self.project(x))

@@ -32,7 +32,7 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> T
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
-    """Equation 2: mean over pictures of -<p/|p|, z/|z|>, no gradient to `z`; `p`, `z` (B, D); in [-1, 1]."""
+    """Equation 2: mean over images of -<p/|p|, z/|z|>, no gradient to `z`; `p`, `z` (B, D); in [-1, 1]."""
     return -F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
@@ -44,10 +44,10 @@ def nt_xent(
     all2: Tensor | None = None,
     offset: int = 0,
 ) -> Tensor:
-    """SimCLR's loss: each of the 2B embeddings against its partner and all others as negatives; mean over the 2B anchors.
+    """SimCLR's loss: each of 2B embeddings against its partner, all others as negatives; mean over the 2B anchors.
 
-    `z1`, `z2` (B, D), scaled to unit length here. Under several processes `all1`, `all2` (M, D) hold everybody's, in
-    which row `offset` is the first of `z1`, `z2`. Result >= 0.
+    `z1`, `z2` (B, D), scaled to unit length here. Under several processes `all1`, `all2` (M, D) are those of all
+    processes, and row `offset` of them is the first of `z1`, `z2`. Result >= 0.
     """
     all1, all2 = z1 if all1 is None else all1, z2 if all2 is None else all2
     anchors, others = F.normalize(torch.cat([z1, z2]), dim=1), F.normalize(torch.cat([all1, all2]), dim=1)
@@ -58,12 +58,18 @@ def nt_xent(
     return F.cross_entropy(logits.scatter(1, itself[:, None], float("-inf")), partner)
 
 
-def pixel_l1(picture: Tensor, view: Tensor) -> Tensor:
+def pixel_l1(reconstruction: Tensor, view: Tensor) -> Tensor:
     """Equation 3: mean absolute difference of the reconstruction and the augmented view before normalisation.
 
-    Both (B, 3, H, W), the view in [0, 1], the reconstruction linear and not clipped. Result >= 0.
+    Both (B, 3, H, W), the view in [0, 1], the reconstruction linear and not clipped. Result >= 0. Raises UserError if
+    the shapes differ.
     """
-    return (picture - view).abs().mean()
+    if reconstruction.shape != view.shape:
+        raise UserError(
+            f"reconstruction {tuple(reconstruction.shape)} and view {tuple(view.shape)} differ in shape; "
+            "give the decoder's output and the view its taps come from"
+        )
+    return (reconstruction - view).abs().mean()
 
 
 def dino_cross_entropy(
@@ -72,7 +78,7 @@ def dino_cross_entropy(
     """DINO's loss: cross-entropy of every student view with every teacher view except its own; mean over the pairs.
 
     `student` (S, B, D) and `teacher` (T, B, D) outputs of the head for S >= T views, the first T of both from the same
-    views; `centre` (1, D). No gradient to the teacher. Result >= 0, ln(D) where both are uniform.
+    views; `centre` (1, D). No gradient to the teacher. Result >= 0, ln(D) if both are uniform.
     """
     target = ((teacher.detach() - centre) / teacher_temperature).softmax(-1)  # (T, B, D)
     prediction = (student / student_temperature).log_softmax(-1)  # (S, B, D)
@@ -83,46 +89,64 @@ def dino_cross_entropy(
 class UncertaintyWeighting(nn.Module):
     """Equation 4 with learned weights, after Kendall et al. (2018): sum over both losses of (exp(-s) L + s) / 2.
 
-    s is a log-variance, one a loss. The paper prints only "lambda1 L1 + lambda2 L2, lambda learnable"; minimised as it
-    stands that drives both weights to zero and below, so the log term s / 2 of Kendall et al. belongs to it. At rest
-    s = log L, so each weight exp(-s) / 2 goes as 1 / L and the total may fall below zero: look at the two raw losses.
+    s is a log-variance, one per loss. The paper prints only "lambda1 L1 + lambda2 L2, lambda learnable"; minimised as
+    it stands, that drives both weights to zero and below, so the log term s / 2 of Kendall et al. belongs to it. At
+    rest s = log L, so each weight exp(-s) / 2 goes as 1 / L and the total may fall below zero: look at the two raw
+    losses.
 
-    Both losses must be >= 0 (RePre shifts those that are not). The first batch sets s = log L. `floor` bounds s below,
-    so that the weight of a loss going to zero stays finite: it never exceeds exp(-floor) / 2. Outside autocast
-    (fp32), without weight decay, with a learning rate of its own (`training.optim`).
+    Both losses must be >= 0 (RePre shifts those that are not). The first batch with finite losses sets s = log L.
+    `floor` bounds s below, so that the weight of a loss going to zero stays finite: it never exceeds exp(-floor) / 2.
+    Computed in fp32 or better whatever autocast says; train s without weight decay and at a learning rate of its own
+    (`ReconstructionBranch.parameter_groups`, `training.optim`).
     """
+
+    initialised: Tensor
 
     def __init__(self, floor: float = -5.0) -> None:
         super().__init__()
         self.floor = floor
         self.log_variances = nn.Parameter(torch.zeros(2))
-        self.started = False
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
 
     def forward(self, contrastive: Tensor, reconstruction: Tensor) -> Tensor:
-        """Two scalars >= 0 -> the scalar to minimise."""
+        """Two scalars >= 0 -> the scalar to minimise.
+
+        Raises UserError for a loss below zero on a CPU; elsewhere the host does not wait to look at it.
+        """
         losses = torch.stack([contrastive, reconstruction]).to(self.log_variances.dtype)  # (2,)
-        with torch.no_grad():
-            if not self.started:
-                self.log_variances.copy_(all_mean(losses.detach()).clamp(min=1e-8).log())
-                self.started = True
-            self.log_variances.clamp_(min=self.floor)
+        if losses.is_cpu and not torch.compiler.is_compiling():
+            check_not_negative(losses)
+        self._start(losses.detach())
         s = self.log_variances
         return ((-s).exp() * losses + s).sum() / 2
+
+    @torch.no_grad()
+    def _start(self, losses: Tensor) -> None:
+        """Set s = log L from the first finite losses (2,), equal on all processes; keep s above the floor."""
+        losses = all_mean(losses)
+        first = losses.isfinite().all() & ~self.initialised
+        s = torch.where(first, losses.clamp(min=1e-8).log(), self.log_variances)
+        self.log_variances.copy_(s.clamp(min=self.floor))
+        self.initialised |= first
 
     @property
     def weights(self) -> Tensor:
         """(2,): what the contrastive and the reconstruction loss are multiplied by now."""
         return (-self.log_variances.detach().clamp(min=self.floor)).exp() / 2
 
-    def get_extra_state(self) -> dict[str, bool]:
-        return {"started": self.started}
 
-    def set_extra_state(self, state: dict[str, bool]) -> None:
-        self.started = state["started"]
+def check_not_negative(losses: Tensor) -> None:
+    """Raise UserError if a loss (2,) is below zero by more than fp16 rounding: Equation 4 has no minimum there."""
+    if not losses.is_meta and bool((losses < -1e-3).any()):
+        contrastive, reconstruction = losses.tolist()
+        raise UserError(
+            f"learned weights need losses >= 0, not {contrastive:.3g} (contrastive) and {reconstruction:.3g} "
+            "(reconstruction); give the lowest value of the contrastive loss as loss_floor=, -1 for a negative cosine"
+        )
 
 
 class FixedWeighting(nn.Module):
-    """The two losses under weights that stay: the alternative the paper wants to avoid searching for."""
+    """Equation 4 with constant weights, the alternative: the paper learns them to avoid searching for these."""
 
     def __init__(self, contrastive: float = 1.0, reconstruction: float = 1.0) -> None:
         super().__init__()
@@ -144,7 +168,5 @@ def build_weighting(text: str) -> UncertaintyWeighting | FixedWeighting:
     except ValueError:
         weights = []
     if kind != "fixed" or len(weights) != 2 or min(weights) < 0:
-        raise UserError(
-            f"--weighting {text}: give uncertainty, or fixed:L1,L2 with two numbers >= 0, such as fixed:1,1"
-        )
+        raise UserError(f"weighting={text}: give uncertainty, or fixed:L1,L2 with two numbers >= 0, such as fixed:1,1")
     return FixedWeighting(*weights)

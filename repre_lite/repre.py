@@ -9,17 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from .decoder import ReconstructionDecoder
-from .encoder import (
-    TappedEncoder,
-    build_encoder,
-    fix_sincos_positions,
-    freeze_patch_projection,
-    is_hierarchical,
-)
+from .encoder import TappedEncoder, Taps, build_encoder
 from .frameworks import Framework, build_framework
 from .frameworks.base import at_least_fp32
 from .frameworks.none import ReconstructionOnly
-from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, pixel_l1
+from .hide import hide
+from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, check_not_negative, pixel_l1
 from .recipes import Recipe
 from .runtime.errors import UserError
 from .runtime.randomness import fork
@@ -28,9 +23,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Losses(NamedTuple):
-    """One step's scalars and what else is worth keeping: `total` is minimised; `contrastive` and `reconstruction` are
-    the raw losses (None if there is none); `reconstructed` (B, 3, H, W) is the decoder's image of view 1, `embedding`
-    (B, D) the framework's, `monitors` its own further scalars."""
+    """One step's scalars and what else is worth keeping.
+
+    `total` is minimised; `contrastive` and `reconstruction` are the raw losses (None if there is none);
+    `reconstructed` (B, 3, H, W) is the decoder's image of view 1; `embedding` (B, D) the framework's; `monitors` its own
+    further scalars.
+    """
 
     total: Tensor
     contrastive: Tensor | None
@@ -46,6 +44,7 @@ class RePre(nn.Module):
     `decoder` None leaves the bare framework, and nothing of the branch is computed. `detached` trains the decoder on
     taps without gradient: the encoder is then that of the bare framework, bit for bit, and has a reconstruction error.
     `weighting` None means learned uncertainty weights. `mean`, `std`: three numbers each, in [0, 1], to normalise views.
+    Raises UserError if there is nothing to learn.
     """
 
     def __init__(
@@ -59,9 +58,7 @@ class RePre(nn.Module):
     ) -> None:
         super().__init__()
         if decoder is None and isinstance(framework, ReconstructionOnly):
-            raise UserError(
-                "--framework none with --reconstruction none leaves nothing to learn; choose one of the two"
-            )
+            raise UserError("framework=none with reconstruction=none leaves nothing to learn; choose one of the two")
         self.framework = framework
         self.decoder = decoder
         self.detached = detached
@@ -76,17 +73,24 @@ class RePre(nn.Module):
     def from_recipe(
         cls, recipe: Recipe, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
     ) -> RePre:
-        """The untrained model of a recipe. Encoder, heads and decoder are drawn from streams of their own, so every arm
-        of a comparison starts from the same encoder and the same heads."""
+        """The untrained model of a recipe.
+
+        Encoder, heads and decoder are initialised from random streams of their own, so every arm of a comparison starts
+        from the same encoder and the same heads.
+        """
         with fork(recipe.seed, "encoder"):
             encoder = build_encoder(
-                recipe.arch, recipe.image_size, recipe.patch_size, recipe.taps, recipe.drop_path, **recipe.encoder
+                recipe.arch,
+                recipe.image_size,
+                recipe.patch_size,
+                recipe.taps,
+                recipe.drop_path,
+                recipe.tap_blocks,
+                recipe.encoder_init,
+                recipe.positions,
+                recipe.freeze_patch_projection,
+                **recipe.encoder,
             )
-        if not is_hierarchical(encoder.backbone):
-            if recipe.positions == "sincos":
-                fix_sincos_positions(encoder)
-            if recipe.freeze_patch_projection:
-                freeze_patch_projection(encoder)
         with fork(recipe.seed, "heads"):
             framework = build_framework(recipe.framework, encoder, **recipe.method)
         framework.online.backbone.set_grad_checkpointing(recipe.activation_checkpointing)  # type: ignore[operator]
@@ -95,7 +99,7 @@ class RePre(nn.Module):
             mode = "single" if recipe.reconstruction == "single" else "multi"
             with fork(recipe.seed, "decoder"):
                 decoder = ReconstructionDecoder.for_encoder(
-                    encoder, recipe.fusion, recipe.fusion_layers, recipe.decoder_width, mode
+                    encoder, recipe.fusion, recipe.fusion_layers, recipe.decoder_width, mode, recipe.decoder_init
                 )
         weighting = build_weighting(recipe.weighting)
         return cls(framework, decoder, weighting, recipe.reconstruction == "detached", mean, std)
@@ -104,10 +108,15 @@ class RePre(nn.Module):
         """(B, 3, H, W) in [0, 1] -> what encoders read."""
         return (view - self.mean) / self.std
 
-    def forward(self, views: Sequence[Tensor]) -> Losses:
-        """`views`: (B, 3, H, W) each, in [0, 1], before normalisation. The first one is reconstructed."""
+    def forward(self, views: Sequence[Tensor], hidden: Tensor | None = None) -> Losses:
+        """Algorithm 1, lines 6 to 13: the losses of `views`, (B, 3, H, W) each, in [0, 1], before normalisation.
+
+        The first view is reconstructed. `hidden`, bool (B, h, w): patches of it that the online encoder does not see
+        (see `hide`); the target of the reconstruction and the target network see the whole view.
+        """
         inputs = [self.normalise(view) for view in views]
-        online = self.framework.encode(inputs, taps=self.decoder is not None)  # one forward serves both branches
+        seen = inputs if hidden is None else [hide(inputs[0], hidden), *inputs[1:]]
+        online = self.framework.encode(seen, taps=self.decoder is not None)  # one forward serves both branches
 
         reconstructed, reconstruction = None, None  # reconstructive pre-training, lines 6 to 9
         if self.decoder is not None:
@@ -127,7 +136,8 @@ class RePre(nn.Module):
             return contrastive
         if self.weighting is None:
             return contrastive + reconstruction
-        return self.weighting(contrastive - self.framework.loss_floor, reconstruction)
+        total: Tensor = self.weighting(contrastive - self.framework.loss_floor, reconstruction)
+        return total
 
     @property
     def weights(self) -> tuple[Tensor | None, Tensor | None]:
@@ -140,33 +150,80 @@ class RePre(nn.Module):
 
 
 class ReconstructionBranch(nn.Module):
-    """The branch for somebody else's training loop: give `parameters()` to the optimiser.
+    """The branch for somebody else's training loop, around any timm ViT or Swin.
 
+    branch = ReconstructionBranch.for_backbone(backbone, image_size)
+    optimiser = AdamW([{"params": backbone.parameters()}, *branch.parameter_groups()], lr)
     features = encode(backbone, normalise(view))
     loss = branch.weigh(their_loss(features.pooled), branch(features.taps, view))
+
+    `tap_indices`: the blocks or stages whose taps the decoder reads; None if unknown.
     """
 
-    def __init__(self, decoder: ReconstructionDecoder, weighting: UncertaintyWeighting | FixedWeighting | None = None):
+    def __init__(
+        self,
+        decoder: ReconstructionDecoder,
+        weighting: UncertaintyWeighting | FixedWeighting | None = None,
+        tap_indices: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.weighting = weighting or UncertaintyWeighting()
-        self.tap_indices: tuple[int, ...] | None = None
+        self.tap_indices = tap_indices
+        self.calls = 0
 
     @classmethod
     def for_backbone(
-        cls, backbone: nn.Module, image_size: int, taps: int | None = None, **decoder: Any
+        cls,
+        backbone: nn.Module,
+        image_size: int,
+        taps: int | None = None,
+        tap_blocks: Sequence[int] | None = None,
+        **decoder: Any,
     ) -> ReconstructionBranch:
-        """For any timm ViT or Swin reading pictures of `image_size` pixels, tapped where `encode` taps it; `taps`: K, if
-        not 4 (give `encode` the branch's `tap_indices` then); `decoder`: fusion, layers, width, mode."""
-        encoder = TappedEncoder(backbone, image_size, taps)
-        branch = cls(ReconstructionDecoder.for_encoder(encoder, **decoder))
-        branch.tap_indices = encoder.tap_indices
-        return branch
+        """For a timm ViT or Swin reading images of `image_size` pixels, tapped where `encode` taps it; on its device.
+
+        `taps` (K) or `tap_blocks` (which) choose other taps: give `encode` the branch's `tap_indices` then. `decoder`:
+        fusion, layers, width, mode, init. Raises UserError for values that do not fit together.
+        """
+        encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
+        branch = cls(ReconstructionDecoder.for_encoder(encoder, **decoder), tap_indices=encoder.tap_indices)
+        return branch.to(next(backbone.parameters()).device)
+
+    def parameter_groups(self, weighting_lr: float = 1e-2) -> list[dict[str, Any]]:
+        """Parameter groups for a torch optimiser: the decoder as usual, the log-variances without weight decay.
+
+        The log-variances have a learning rate of their own, `weighting_lr`: Adam moves them at most by their rate a
+        step, and an encoder's rate would take thousands of steps to follow a falling loss.
+        """
+        groups: list[dict[str, Any]] = [{"params": list(self.decoder.parameters())}]
+        learned = list(self.weighting.parameters())
+        if learned:
+            groups.append({"params": learned, "lr": weighting_lr, "weight_decay": 0.0})
+        return groups
 
     def forward(self, taps: Sequence[Tensor], view: Tensor) -> Tensor:
-        """Equation 3 for `view` (B, 3, H, W) in [0, 1], before normalisation."""
+        """Equation 3 for `view` (B, 3, H, W) in [0, 1], before normalisation.
+
+        Raises UserError for taps of other blocks than the branch is built for.
+        """
+        given = taps.indices if isinstance(taps, Taps) else ()
+        if given and self.tap_indices and given != self.tap_indices:
+            raise UserError(
+                f"the branch reads taps of blocks {self.tap_indices} and is given those of {given}; "
+                "call encode(backbone, images, branch.tap_indices)"
+            )
         return pixel_l1(at_least_fp32(self.decoder(taps)), view)
 
     def weigh(self, contrastive: Tensor, reconstruction: Tensor, loss_floor: float = 0.0) -> Tensor:
-        """Equation 4; `loss_floor` is the lowest value of the contrastive loss (-1 for a negative cosine)."""
-        return self.weighting(contrastive - loss_floor, reconstruction)
+        """Equation 4; `loss_floor` is the lowest value of the contrastive loss (-1 for a negative cosine).
+
+        Raises UserError for a loss below its floor: on a CPU at once, elsewhere only calls 1, 10 and 100 look at it,
+        since the host has to wait for that.
+        """
+        contrastive = contrastive - loss_floor
+        self.calls += 1
+        if self.calls in (1, 10, 100) and isinstance(self.weighting, UncertaintyWeighting):
+            check_not_negative(torch.stack([contrastive, reconstruction]).detach())
+        total: Tensor = self.weighting(contrastive, reconstruction)
+        return total

@@ -14,15 +14,15 @@ from repre_lite.runtime.errors import UserError
 @pytest.mark.parametrize("mode", ["multi", "single"])
 @pytest.mark.parametrize("width", [None, 40])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_output_has_the_pictures_size(arch, fusion, mode, width, layers):
+def test_output_has_the_images_size(arch, fusion, mode, width, layers):
     encoder = build_encoder(arch, 32)
     decoder = ReconstructionDecoder.for_encoder(encoder, fusion, layers, width, mode)
     taps = [torch.randn(2, c, g, g) for c, g in zip(encoder.tap_widths, encoder.tap_grids, strict=True)]
     taps = [tap.requires_grad_() for tap in taps]
-    picture = decoder(taps)
-    assert picture.shape == (2, 3, 32, 32)
+    reconstruction = decoder(taps)
+    assert reconstruction.shape == (2, 3, 32, 32)
     assert len(decoder.stages(taps)) == len(taps) - 1
-    picture.square().sum().backward()
+    reconstruction.square().sum().backward()
     reached = [tap.grad is not None and bool(tap.grad.abs().sum() > 0) for tap in taps]
     assert reached == ([True] * len(taps) if mode == "multi" else [False] * (len(taps) - 1) + [True])
     assert all(p.grad is not None for p in decoder.parameters())
@@ -37,12 +37,12 @@ def test_conv_fusion_by_hand():
         conv = block.fusion[0]
         x = F.relu(F.conv2d(torch.cat([x, tap], 1), conv.weight, conv.bias, padding=1))
     vectors = F.conv2d(x, decoder.head.weight, decoder.head.bias)  # (1, 12, 2, 2)
-    picture = torch.empty(1, 3, 4, 4)
+    expected = torch.empty(1, 3, 4, 4)
     for channel in range(3):
         for i in range(4):
             for j in range(4):
-                picture[0, channel, i, j] = vectors[0, channel * 4 + i % 2 * 2 + j % 2, i // 2, j // 2]
-    assert torch.allclose(decoder([shallow, middle, deep]), picture, atol=1e-6)
+                expected[0, channel, i, j] = vectors[0, channel * 4 + i % 2 * 2 + j % 2, i // 2, j // 2]
+    assert torch.allclose(decoder([shallow, middle, deep]), expected, atol=1e-6)
 
 
 def test_swin_upsamples_the_deep_map_before_concatenation():
@@ -61,7 +61,7 @@ def test_parameters_of_the_literal_reading():
     assert sum(p.numel() for p in decoder.parameters()) == weights
 
 
-def test_a_decoder_can_learn_a_picture():
+def test_a_decoder_can_learn_an_image():
     torch.manual_seed(0)
     encoder = build_encoder("vit_micro", 32)
     decoder = ReconstructionDecoder.for_encoder(encoder)
@@ -77,10 +77,64 @@ def test_a_decoder_can_learn_a_picture():
     assert errors[-1] < 0.7 * errors[0]
 
 
-@pytest.mark.parametrize("wrong", [{"fusion": "mlp"}, {"layers": 0}, {"width": 0}, {"mode": "both"}])
-def test_what_cannot_be_is_one_clear_line(wrong):
-    with pytest.raises(UserError):
-        ReconstructionDecoder((8, 8), (4, 4), 16, **wrong)
+def gradient_times_tap(init, mode="multi", fusion="conv"):
+    """At the first step, sum |gradient * tap| of each tap, shallow to deep, on a view of smooth noise."""
+    torch.manual_seed(0)
+    encoder = build_encoder("vit_micro", 32)
+    decoder = ReconstructionDecoder.for_encoder(encoder, fusion=fusion, width="light", mode=mode, init=init)
+    view = F.interpolate(torch.rand(8, 3, 4, 4), size=32, mode="bilinear")
+    taps = [tap.detach().requires_grad_() for tap in encoder((view - 0.45) / 0.22).taps]
+    (decoder(taps) - view).abs().mean().backward()
+    return [0.0 if tap.grad is None else (tap.grad * tap).abs().sum().item() for tap in taps]
+
+
+def test_every_tap_receives_gradient_from_the_start():
+    he, torchs = gradient_times_tap("he"), gradient_times_tap("torch")
+    assert max(he) < 6 * min(he)
+    assert max(torchs) > 50 * min(torchs)  # PyTorch's initialisation mutes the deep taps
+    single = gradient_times_tap("he", "single")[-1]
+    assert min(he) < single < 6 * sum(he)  # and `single` starts at the level of `multi`
+    assert gradient_times_tap("torch", "single")[-1] < sum(torchs) / 10
+
+
+def test_he_initialisation_keeps_the_scale_through_a_block():
+    torch.manual_seed(0)
+    decoder = ReconstructionDecoder((64, 64), (32, 32), image_size=32, layers=4)
+    x = torch.randn(2, 64, 32, 32)
+    assert decoder.stages([x, x])[0].square().mean().item() == pytest.approx(1, rel=0.4)
+    for conv in (decoder.blocks[0].fusion[0], decoder.blocks[0].fusion[2]):
+        assert conv.weight.std().item() == pytest.approx((2 / (9 * conv.in_channels)) ** 0.5, rel=0.02)
+        assert not conv.bias.any()
+
+
+@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro"])
+def test_transformer_fusion_starts_as_the_encoder_does(arch):
+    torch.manual_seed(0)
+    decoder = ReconstructionDecoder.for_encoder(build_encoder(arch, 32), fusion="transformer")
+    for module in decoder.blocks.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1) and not module.bias.any()
+    plain = ReconstructionDecoder.for_encoder(build_encoder(arch, 32), fusion="transformer", init="torch")
+    assert plain.blocks[0].fusion.project.bias.any()
+
+
+def test_taps_of_another_number_or_shape_are_refused():
+    decoder = ReconstructionDecoder((4, 8), (4, 2), image_size=8)
+    right = [torch.zeros(1, 4, 4, 4), torch.zeros(1, 8, 2, 2)]
+    assert decoder(right).shape == (1, 3, 8, 8)
+    wrong = [right[:1], [*right, right[1]], right[::-1], [right[0], torch.zeros(1, 8, 4, 4)]]
+    for taps in wrong:
+        with pytest.raises(UserError, match="the decoder is built for 2 taps"):
+            decoder(taps)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"fusion": "mlp"}, {"layers": 0}, {"width": 0}, {"mode": "both"}, {"init": "zero"}, {"image_size": 18}]
+)
+def test_invalid_values_are_one_clear_line(wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}") as caught:
+        ReconstructionDecoder(**({"tap_widths": (8, 8), "tap_grids": (4, 4), "image_size": 16} | wrong))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,33 @@
-"""Taps are what timm's blocks produce, and only public interfaces are asked."""
+"""Taps are what timm's blocks produce, geometry is that of the built model, and only public interfaces are asked."""
 
 import copy
+import pickle
+from unittest import mock
 
 import pytest
 import timm
 import torch
+from small import TINY
+from torch.optim.swa_utils import AveragedModel
 
-from repre_lite.encoder import build_encoder, encode, fix_sincos_positions, freeze_patch_projection, tap_indices
+from repre_lite.decoder import ReconstructionDecoder
+from repre_lite.encoder import (
+    TappedEncoder,
+    Taps,
+    build_encoder,
+    encode,
+    last_class_tokens,
+    tap_indices,
+)
 from repre_lite.runtime.errors import UserError
 
 
 def images(size=32, count=2):
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def tiny_vit(**more):
+    return timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=8, **TINY | more)
 
 
 def test_taps_are_the_blocks_raw_outputs_without_class_token():
@@ -21,7 +37,7 @@ def test_taps_are_the_blocks_raw_outputs_without_class_token():
     features = encoder(images())
     for handle in handles:
         handle.remove()
-    assert encoder.tap_indices == (1, 3, 5, 7)
+    assert encoder.tap_indices == features.taps.indices == (1, 3, 5, 7)
     for index, tap in zip(encoder.tap_indices, features.taps, strict=True):
         tokens = seen[index][:, 1:]  # (B, N, C)
         assert torch.equal(tap, tokens.transpose(1, 2).reshape(tap.shape))
@@ -34,7 +50,7 @@ def test_swin_taps_are_the_last_features_of_the_stages():
     features = encoder(images())
     for handle in handles:
         handle.remove()
-    assert encoder.tap_indices == (0, 1, 2)
+    assert encoder.tap_indices == features.taps.indices == (0, 1, 2)
     for stage, tap in zip(seen, features.taps, strict=True):
         assert torch.equal(tap, stage.permute(0, 3, 1, 2))
 
@@ -66,15 +82,123 @@ def test_shapes_and_pooled_feature(name, size):
         assert tap.shape == (1, width, grid, grid)
 
 
+def check_geometry(name, size):
+    """On the meta device, `name` is refused in one line, or taps and reconstruction have the shapes the encoder says."""
+    with torch.device("meta"):
+        try:
+            encoder = build_encoder(name, size)
+        except UserError as error:
+            assert "\n" not in str(error) and "size" in str(error)
+            return str(error)
+        features = encoder(torch.empty(2, 3, size, size))
+        assert features.pooled.shape == (2, encoder.width)
+        shapes = list(zip(encoder.tap_widths, encoder.tap_grids, encoder.tap_grids, strict=True))
+        assert [tuple(tap.shape[1:]) for tap in features.taps] == shapes
+        for fusion in ("conv", "transformer"):
+            decoder = ReconstructionDecoder.for_encoder(encoder, fusion=fusion, width="light")
+            assert decoder(features.taps).shape == (2, 3, size, size)
+    return encoder
+
+
+# One of every kind: distilled, parallel blocks, average pooling, register tokens, attention pooling, relative and rotary
+# positions, a ResNet below, patches of 14 and 32 pixels, both later Swins.
+KINDS = [
+    "deit_tiny_distilled_patch16_224",
+    "vit_small_patch16_18x2_224",
+    "vit_pwee_patch16_reg1_gap_256",
+    "vit_dpwee_patch16_reg1_gap_256",
+    "vit_so150m_patch16_reg4_map_256",
+    "vit_relpos_small_patch16_224",
+    "vit_small_patch16_rope_224",
+    "vit_small_patch16_dinov3",
+    "vit_pe_core_tiny_patch16_384",
+    "vit_tiny_r_s16_p8_224",
+    "vit_small_resnet26d_224",
+    "vit_small_patch14_reg4_dinov2",
+    "vit_small_patch32_224",
+    "swinv2_tiny_window8_256",
+    "swinv2_cr_tiny_ns_224",
+    "swin_s3_tiny_224",
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_timm_name_fits_or_is_refused(name):
+    assert isinstance(check_geometry(name, 64 if "14" not in name else 56), TappedEncoder)
+    check_geometry(name, 72)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 64, 72, 100, 224])
+def test_every_accepted_timm_name_fits_or_is_refused(size):
+    names = [name for name in timm.list_models() if name.startswith(("vit_", "deit", "swin"))]
+    assert len(names) > 200
+    for name in names:
+        check_geometry(name, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "patch", "grids"),
+    [("swin_micro", 50, 2, (25, 13, 7)), ("swin_tiny", 72, 4, (18, 9, 5, 3)), ("vit_tiny_r_s16_p8_224", 64, 16, (4,) * 4)],
+)  # fmt: skip
+def test_grids_are_those_of_the_built_model(name, size, patch, grids):
+    with torch.device("meta"):
+        encoder = build_encoder(name, size)
+        taps = encoder(torch.empty(1, 3, size, size)).taps
+    if "vit" not in name:
+        assert (encoder.patch, encoder.tap_grids) == (patch, grids)
+    assert tuple(tap.shape[-1] for tap in taps) == encoder.tap_grids
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "patch"),
+    [("vit_tiny_patch16_224", 100, 16), ("vit_small_patch14_dinov2", 32, 14), ("vit_micro", 30, 4), ("swin_micro", 33, 2)],
+)  # fmt: skip
+def test_an_image_that_is_not_whole_patches_is_refused(name, size, patch):
+    with (
+        torch.device("meta"),
+        pytest.raises(UserError, match=f"patch_size={patch} does not divide image_size={size}"),
+    ):
+        build_encoder(name, size)
+
+
+@pytest.mark.parametrize("name", ["vit_small_resnet26d_224", "swin_tiny_patch4_window7_224"])
+def test_measuring_the_geometry_samples_nothing_and_changes_nothing(name):
+    more = {"embed_dim": 32, "depth": 4, "num_heads": 2} if name.startswith("vit") else {}
+    backbone = timm.create_model(name, num_classes=0, img_size=64, drop_path_rate=0.5, **more).train()
+    before, random = copy.deepcopy(backbone.state_dict()), torch.get_rng_state()
+    TappedEncoder(backbone, 64)
+    assert torch.equal(torch.get_rng_state(), random) and backbone.training
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
 def test_twelve_blocks_give_the_papers_taps():
-    vit = timm.create_model("vit_small_patch16_224", num_classes=0)
-    assert tap_indices(vit) == (2, 5, 8, 11)
-    assert tap_indices(vit, 5)[-1] == 11 and len(set(tap_indices(vit, 5))) == 5  # 12 is no multiple of 5
-    assert tap_indices(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0)) == (0, 1, 2, 3)
+    with torch.device("meta"):
+        vit = timm.create_model("vit_small_patch16_224", num_classes=0)
+        assert tap_indices(vit) == (2, 5, 8, 11)
+        assert tap_indices(vit, 5)[-1] == 11 and len(set(tap_indices(vit, 5))) == 5  # 12 is not a multiple of 5
+        assert tap_indices(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0)) == (0, 1, 2, 3)
+
+
+def test_tap_blocks_choose_the_taps():
+    encoder = build_encoder("vit_micro", 32, tap_blocks=[0, 3, 4]).eval()
+    every = encode(encoder.backbone, images(), range(8)).taps
+    taps = encoder(images()).taps
+    assert encoder.tap_indices == taps.indices == (0, 3, 4)
+    assert all(torch.equal(tap, every[index]) for index, tap in zip((0, 3, 4), taps, strict=True))
+    assert build_encoder("vit_micro", 32, taps=2, tap_blocks=(1, 7)).tap_indices == (1, 7)
+    assert build_encoder("swin_micro", 32, tap_blocks=(0, 2)).tap_grids == (16, 4)
+
+
+def test_taps_are_a_tuple_that_survives_copies():
+    taps = Taps([torch.zeros(1), torch.ones(1)], (2, 5))
+    for twin in (copy.deepcopy(taps), pickle.loads(pickle.dumps(taps))):
+        assert isinstance(twin, tuple) and twin.indices == (2, 5) and torch.equal(twin[1], taps[1])
+    assert type(taps)(tap * 2 for tap in taps).indices == ()  # what helpers do that rebuild containers
 
 
 def test_encode_leaves_a_plain_backbone_plain():
-    backbone = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=8)
+    backbone = tiny_vit()
     before = set(backbone.state_dict())
     features = encode(backbone, images())
     twin = copy.deepcopy(backbone).eval()
@@ -93,31 +217,92 @@ def test_gradient_reaches_the_encoder_from_every_tap():
             assert encoder.backbone.blocks[deeper].mlp.fc1.weight.grad is None
 
 
-def test_fixed_positions_and_frozen_projection():
-    encoder = build_encoder("vit_micro", 32)
-    fix_sincos_positions(encoder)
-    freeze_patch_projection(encoder)
-    table = encoder.backbone.pos_embed[0]  # (1 + N, C)
-    assert torch.equal(table[0], torch.zeros(96)) and not encoder.backbone.pos_embed.requires_grad
-    assert torch.allclose(table[1, 24:48], torch.ones(24))  # cos 0 at the first patch
-    assert table[2, 0].item() == pytest.approx(0.841471, abs=1e-5)  # sin 1: one column to the right
-    assert table[9, 48].item() == pytest.approx(0.841471, abs=1e-5)  # and one row down, the grid being 8 wide
-    assert not encoder.backbone.patch_embed.proj.weight.requires_grad
+def test_wrappers_are_looked_through():
+    backbone = tiny_vit().eval()
+    expected = encode(backbone, images())
+    for wrapped in (AveragedModel(backbone), torch.compile(backbone, backend="eager"), torch.nn.DataParallel(backbone)):
+        features = encode(wrapped, images())
+        assert torch.equal(features.pooled, expected.pooled) and torch.equal(features.taps[0], expected.taps[0])
+        assert TappedEncoder(wrapped, 32).tap_grids == (4, 4, 4, 4)
+
+
+def test_data_parallel_that_would_not_average_gradients_is_refused():
+    class Distributed(torch.nn.Module):
+        """What DistributedDataParallel shows of itself."""
+
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def no_sync(self):
+            raise NotImplementedError
+
+    wrapped = Distributed(tiny_vit())
+    assert len(encode(wrapped, images()).taps) == 4  # one process: nothing to average
+    with mock.patch("repre_lite.encoder.world_size", return_value=2):
+        with pytest.raises(UserError, match="DistributedDataParallel"):
+            encode(wrapped, images())
+        with torch.no_grad():
+            assert len(encode(wrapped, images()).taps) == 4
+
+
+def test_encode_and_taps_compile_into_one_graph():
+    backbone = tiny_vit().eval()
+    compiled = torch.compile(lambda x: encode(backbone, x), backend="eager", fullgraph=True)
+    assert torch.equal(compiled(images()).taps[3], encode(backbone, images()).taps[3])
+
+
+def test_last_class_tokens_are_normed_outputs_of_the_last_blocks():
+    """DINO's get_intermediate_layers: the final norm after each of the last blocks, the class token of each."""
+    backbone = tiny_vit(depth=5).eval()
+    seen = []
+    for block in backbone.blocks:
+        block.register_forward_hook(lambda m, i, o: seen.append(o))
+    tokens = last_class_tokens(backbone, images(), blocks=3)
+    expected = torch.cat([backbone.norm(output)[:, 0] for output in seen[-3:]], dim=1)
+    assert torch.equal(tokens, expected) and tokens.shape == (2, 96)
+    assert torch.allclose(tokens[:, -32:], encode(backbone, images(), ()).pooled)
+    for blocks in (0, 6):
+        with pytest.raises(UserError, match="blocks="):
+            last_class_tokens(backbone, images(), blocks)
+    with pytest.raises(UserError, match="no class token"):
+        last_class_tokens(build_encoder("swin_micro", 32).backbone, images())
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "more"),
+    ("name", "size", "more", "message"),
     [
-        ("resnet18", 32, {}),
-        ("no_such", 32, {}),
-        ("vit_micro", 30, {}),
-        ("vit_micro", 32, {"taps": 9}),
-        ("vit_micro", 32, {"taps": 1}),
-        ("swin_micro", 32, {"taps": 2}),
-        ("vit_micro", 32, {"patch_size": 5}),
+        ("resnet18", 32, {}, "arch=resnet18"),
+        ("no_such", 32, {}, "arch=no_such"),
+        ("vit_micro", 32, {"taps": 9}, "taps=9"),
+        ("vit_micro", 32, {"taps": 1}, "taps=1"),
+        ("swin_micro", 32, {"taps": 2}, "taps=2"),
+        ("vit_micro", 32, {"tap_blocks": [2]}, "tap_blocks"),
+        ("vit_micro", 32, {"tap_blocks": [2, 2]}, "tap_blocks"),
+        ("vit_micro", 32, {"tap_blocks": [5, 2]}, "tap_blocks"),
+        ("vit_micro", 32, {"tap_blocks": [2, 8]}, "from 0 to 7"),
+        ("vit_micro", 32, {"tap_blocks": [-1, 2]}, "tap_blocks"),
+        ("vit_micro", 32, {"taps": 3, "tap_blocks": [2, 7]}, "taps=3 and tap_blocks"),
+        ("swin_micro", 32, {"tap_blocks": [0, 3]}, "stages"),
+        ("vit_micro", 32, {"patch_size": 5}, "patch_size=5"),
+        ("vit_micro", 32, {"patch_size": (4, 8)}, "patches"),
+        ("vit_micro", 32, {"patch_size": 0}, "image_size"),
+        ("vit_micro", (32, 48), {}, r"image_size=\(32, 48\)"),
+        ("vit_micro", 0, {}, "image_size=0"),
+        ("vit_micro", 32, {"no_such_argument": 1}, "vit_micro"),
+        ("vit_micro", 32, {"encoder_init": "zero"}, "encoder_init=zero"),
+        ("vit_micro", 32, {"positions": "none"}, "positions=none"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(name, size, more):
-    with pytest.raises(UserError, match="^--") as caught:
+def test_invalid_values_are_one_clear_line(name, size, more, message):
+    with pytest.raises(UserError, match=message) as caught:
         build_encoder(name, size, **more)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+
+
+def test_a_backbone_of_another_size_or_kind_is_refused():
+    with pytest.raises(UserError, match="image_size=64"):
+        TappedEncoder(tiny_vit(), 64)
+    for module in (torch.nn.Linear(2, 2), timm.create_model("resnet18", num_classes=0)):
+        with pytest.raises(UserError, match="not a timm ViT or Swin"):
+            encode(module, images())

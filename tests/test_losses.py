@@ -1,5 +1,6 @@
 """Losses against slow explicit float64 references, closed forms, and gradients."""
 
+import copy
 import math
 
 import pytest
@@ -104,9 +105,14 @@ def test_nt_xent_is_the_loop(pair):
     assert nt_xent(same, same, 0.5).item() == pytest.approx(math.log(7))
 
 
-def test_pixel_l1():
+def test_pixel_l1_is_the_mean_absolute_error():
     a = torch.tensor([[[[0.0, 0.5]]]])
     assert pixel_l1(a, torch.tensor([[[[1.0, 0.25]]]])).item() == pytest.approx((1 + 0.25) / 2)
+
+
+def test_pixel_l1_never_broadcasts():
+    with pytest.raises(UserError, match="differ in shape"):
+        pixel_l1(torch.zeros(4, 3, 8, 8), torch.zeros(1, 3, 8, 8))
 
 
 def test_dino_cross_entropy_is_the_loop():
@@ -187,11 +193,53 @@ def test_weighting_state_survives_saving():
     assert torch.equal(one.weights, other.weights)
 
 
+def test_the_state_is_tensors_alone():
+    weighting = UncertaintyWeighting()
+    weighting(torch.tensor(3.0), torch.tensor(0.5))
+    assert set(weighting.state_dict()) == {"log_variances", "initialised"}
+    assert all(isinstance(value, torch.Tensor) for value in weighting.state_dict().values())
+    assert copy.deepcopy(weighting).initialised
+
+
+@pytest.mark.parametrize("first", [(math.inf, 0.5), (math.nan, 0.5), (2.0, math.nan)])
+def test_a_first_loss_that_is_not_finite_is_waited_out(first):
+    weighting = UncertaintyWeighting()
+    weighting(*map(torch.tensor, first))
+    assert weighting.log_variances.tolist() == [0, 0] and not weighting.initialised
+    total = weighting(torch.tensor(2.0), torch.tensor(0.5))
+    assert weighting.log_variances.tolist() == pytest.approx([math.log(2), math.log(0.5)])
+    assert total.item() == pytest.approx((1 + math.log(2) + 1 + math.log(0.5)) / 2)
+
+
+def test_a_loss_that_is_not_finite_later_leaves_the_weights():
+    weighting = UncertaintyWeighting()
+    weighting(torch.tensor(2.0), torch.tensor(0.5))
+    before = weighting.weights
+    assert not weighting(torch.tensor(math.inf), torch.tensor(0.5)).isfinite()
+    assert torch.equal(weighting.weights, before)
+
+
+def test_a_loss_below_zero_is_an_error():
+    weighting = UncertaintyWeighting()
+    with pytest.raises(UserError, match="loss_floor="):
+        weighting(torch.tensor(-0.02), torch.tensor(0.5))
+    assert not weighting.initialised
+    assert weighting(torch.tensor(-1e-7), torch.tensor(0.5)).isfinite()  # rounding of 1 - 1
+
+
+def test_weights_are_computed_in_fp32_under_autocast():
+    weighting = UncertaintyWeighting()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = weighting(torch.tensor(3.0, dtype=torch.bfloat16), torch.tensor(0.5))
+    assert total.dtype == torch.float32
+    assert total.item() == pytest.approx((2 + math.log(3) + math.log(0.5)) / 2, abs=1e-6)
+
+
 def test_build_weighting():
     assert isinstance(build_weighting("uncertainty"), UncertaintyWeighting)
     fixed = build_weighting("fixed:1,0.25")
     assert isinstance(fixed, FixedWeighting)
     assert fixed(torch.tensor(2.0), torch.tensor(4.0)).item() == 3
     for bad in ("fixed", "fixed:1", "fixed:1,x", "fixed:1,-1", "learned", "fixed:1,2,3"):
-        with pytest.raises(UserError, match="--weighting"):
+        with pytest.raises(UserError, match="weighting="):
             build_weighting(bad)

@@ -6,9 +6,12 @@ from unittest import mock
 import pytest
 import timm
 import torch
+from safetensors.torch import load_model, save_model
+from timm.utils import ModelEmaV3
 
 import repre_lite as rl
-from repre_lite.losses import negative_cosine
+from repre_lite.hide import hidden_patches
+from repre_lite.losses import FixedWeighting, negative_cosine
 from repre_lite.recipes import recipe
 from repre_lite.repre import RePre
 
@@ -118,22 +121,43 @@ def test_a_negative_loss_is_shifted_before_weighting():
     assert total.isfinite()
 
 
+def test_hidden_patches_are_hidden_from_the_online_encoder_only():
+    model = model_of()
+    hidden = hidden_patches(0, 0, torch.arange(8), 0.5, model.framework.online.tap_grids[0])
+    seen = {}
+    for name in ("online", "target_encoder"):
+        getattr(model.framework, name).register_forward_pre_hook(lambda m, i, n=name: seen.setdefault(n, i[0]))
+    v = views()
+    losses = model(v, hidden)
+    side = model.framework.online.patch
+    covered = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None].expand(-1, 3, -1, -1)
+    whole = model.normalise(v[0])
+    assert not seen["online"][covered].any() and torch.equal(seen["online"][~covered], whole[~covered])
+    assert torch.equal(seen["target_encoder"], whole)
+    assert losses.reconstruction.item() == pytest.approx((losses.reconstructed - v[0]).abs().mean().item(), abs=1e-7)
+
+
+def test_nothing_hidden_changes_nothing():
+    v, hidden = views(), hidden_patches(0, 0, torch.arange(8), 0.0, 4)
+    assert not hidden.any()
+    assert torch.equal(model_of()(v).total, model_of()(v, torch.zeros(8, 8, 8, dtype=torch.bool)).total)
+
+
+def backbone_of(name="vit_tiny_patch16_224", **more):
+    vit = {"patch_size": 4, "embed_dim": 48, "depth": 4}
+    swin = {"patch_size": 2, "embed_dim": 24, "depths": (1, 1, 1), "num_heads": (3, 6, 12), "window_size": 4}
+    return timm.create_model(name, num_classes=0, img_size=32, **(vit if name.startswith("vit") else swin) | more)
+
+
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_the_branch_in_somebody_elses_loop(name):
     torch.manual_seed(0)
-    small = (
-        {"embed_dim": 48, "depth": 4}
-        if name.startswith("vit")
-        else {"embed_dim": 24, "depths": (1, 1, 1), "num_heads": (3, 6, 12), "window_size": 4}
-    )
-    backbone = timm.create_model(
-        name, num_classes=0, img_size=32, patch_size=4 if name.startswith("vit") else 2, **small
-    )
+    backbone = backbone_of(name)
     target = copy.deepcopy(backbone).requires_grad_(False)
     branch = rl.ReconstructionBranch.for_backbone(
         backbone, image_size=32, **({"taps": 2} if name.startswith("vit") else {})
     )
-    optimiser = torch.optim.AdamW([*backbone.parameters(), *branch.parameters()], lr=1e-3)
+    optimiser = torch.optim.AdamW([{"params": backbone.parameters()}, *branch.parameter_groups()], lr=1e-3)
     errors = []
     for step in range(12):
         view, other = views(step % 2)
@@ -146,3 +170,75 @@ def test_the_branch_in_somebody_elses_loop(name):
         errors.append(reconstruction.item())
     assert errors[-1] < errors[0]
     assert list(backbone.state_dict()) == list(target.state_dict())
+
+
+def test_parameter_groups_hold_every_parameter_once():
+    branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32)
+    decoder, weights = branch.parameter_groups()
+    assert {id(p) for p in branch.parameters()} == {id(p) for p in decoder["params"] + weights["params"]}
+    assert weights["params"][0] is branch.weighting.log_variances and set(decoder) == {"params"}
+    optimiser = torch.optim.AdamW(branch.parameter_groups(), lr=1e-4, weight_decay=0.1)
+    assert [(g["lr"], g["weight_decay"]) for g in optimiser.param_groups] == [(1e-4, 0.1), (1e-2, 0.0)]
+    assert branch.parameter_groups(weighting_lr=3e-3)[1]["lr"] == 3e-3
+    fixed = rl.ReconstructionBranch(branch.decoder, FixedWeighting())
+    assert len(fixed.parameter_groups()) == 1
+
+
+def test_log_variances_follow_a_falling_loss():
+    """With the encoder's rate they would take thousands of steps (review of the own-loop example)."""
+    branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32)
+    optimiser = torch.optim.AdamW(branch.parameter_groups(), lr=1.5e-4)
+    for step in range(400):
+        optimiser.zero_grad()
+        branch.weigh(torch.tensor(1.0), torch.tensor(0.3 if step == 0 else 0.05)).backward()
+        optimiser.step()
+    assert branch.weighting.weights[1].item() == pytest.approx(10, rel=0.15)
+
+
+def test_the_branch_refuses_taps_of_other_blocks():
+    backbone, view = backbone_of(depth=12), views()[0]
+    three = rl.ReconstructionBranch.for_backbone(backbone, 32, taps=3)
+    four = rl.ReconstructionBranch.for_backbone(backbone, 32, tap_blocks=(0, 1, 2, 11))
+    taps = rl.encode(backbone, view).taps
+    for branch in (three, four):
+        with pytest.raises(rl.UserError, match=r"reads taps of blocks .* given those of \(2, 5, 8, 11\)"):
+            branch(taps, view)
+        assert branch(rl.encode(backbone, view, branch.tap_indices).taps, view).isfinite()
+    with pytest.raises(rl.UserError, match="built for 3 taps"):
+        three(list(taps), view)
+    with pytest.raises(rl.UserError, match="differ in shape"):
+        four(rl.encode(backbone, view, four.tap_indices).taps, view[:1])
+
+
+def test_the_branch_goes_through_other_peoples_tools(tmp_path):
+    backbone, view = backbone_of(), views()[0]
+    branch, fresh = (rl.ReconstructionBranch.for_backbone(backbone, image_size=32) for _ in range(2))
+    taps = rl.encode(backbone, view).taps
+    branch.weigh(torch.tensor(3.0), branch(taps, view))
+    branch.weighting.log_variances.data += 1
+    save_model(branch, str(tmp_path / "branch.safetensors"))
+    load_model(fresh, str(tmp_path / "branch.safetensors"))
+    fresh.weigh(torch.tensor(9.0), fresh(taps, view))  # must not be set again from this batch
+    assert torch.equal(fresh.weighting.log_variances, branch.weighting.log_variances)
+    average = ModelEmaV3(branch, decay=0.5)
+    average.update(branch)
+    assert average.module.weighting.initialised
+    assert torch.equal(copy.deepcopy(branch)(taps, view), branch(taps, view))
+    torch.save(branch.state_dict(), tmp_path / "branch.pt")
+    assert set(torch.load(tmp_path / "branch.pt", weights_only=True)) == set(branch.state_dict())
+
+
+def test_the_branch_around_a_wrapped_backbone():
+    backbone, view = backbone_of().eval(), views()[0]
+    for wrapped in (torch.compile(backbone, backend="eager"), torch.optim.swa_utils.AveragedModel(backbone)):
+        branch = rl.ReconstructionBranch.for_backbone(wrapped, image_size=32)
+        assert branch(rl.encode(wrapped, view).taps, view).isfinite()
+
+
+def test_a_loss_below_its_floor_is_an_error():
+    branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32)
+    with pytest.raises(rl.UserError, match="loss_floor="):
+        branch.weigh(torch.tensor(-0.3), torch.tensor(0.2))
+    assert branch.weigh(torch.tensor(-0.3), torch.tensor(0.2), loss_floor=-1).isfinite()
+    fixed = rl.ReconstructionBranch(branch.decoder, FixedWeighting())
+    assert fixed.weigh(torch.tensor(-0.3), torch.tensor(0.2)).item() == pytest.approx(-0.1)

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..runtime.text import plain_text
-from ..visualize.kit.drawing import Figure
+from ..visualize.kit.drawing import Figure, readable
 from ..visualize.kit.extra import extra
 
 
 def text(content: str) -> str:
     """Text for HTML, with whatever names it holds: markup characters escaped, what cannot be written made readable."""
-    return html.escape(plain_text(content))
+    return html.escape(readable(content))
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
