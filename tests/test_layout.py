@@ -1,6 +1,7 @@
-"""The house rules that a reader relies on: which room may use which, how long a file may be."""
+"""The house rules that a reader relies on: which room may use which, how long a file may be, which words it uses."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,44 @@ def test_an_import_that_points_up_is_seen(path, source, expected):
 @pytest.mark.parametrize("path", modules(), ids=str)
 def test_no_file_is_too_long(path):
     assert len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+# -- words
+
+WORDS = re.compile(r"\b(pictures?|go(es)? on(?! to\b)|so many|kept along the way|(is|are|be) told)\b", re.IGNORECASE)
+ALLOWED = [r"^read_picture = read_image", r"^ +picture = image$"]  # outside scripts call these
+EXEMPT = {"CHANGELOG.md"}  # it names what was renamed
+EXEMPT |= {f"repre_lite/{name}.py" for name in ("data/cache", "decoder", "encoder", "evaluation/collapse", "losses")}
+EXEMPT |= {f"repre_lite/{name}.py" for name in ("report/numbers", "repre", "runs", "training/loop", "training/train")}
+
+
+def slips(text: str) -> list[str]:
+    """Lines that use a word outside the vocabulary."""
+    return [
+        f"{number}: {line.strip()}"
+        for number, line in enumerate(text.splitlines(), 1)
+        if WORDS.search(line) and not any(re.search(allowed, line) for allowed in ALLOWED)
+    ]
+
+
+def prose() -> list[Path]:
+    """What a user or reader sees of the project, lessons aside."""
+    files = [path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".js", ".html")]
+    others = [*ROOT.glob("*.md"), ROOT / "start.py", ROOT / "data" / "README.md", *ROOT.glob("examples/*.py")]
+    return sorted([*files, *others])
+
+
+@pytest.mark.parametrize("path", prose(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_are_those_of_the_vocabulary(path):
+    if str(path.relative_to(ROOT)) not in EXEMPT:
+        assert slips(path.read_text(encoding="utf-8")) == []
+
+
+def test_slips_are_seen():
+    assert slips("the picture\nPictures,\nit goes on with\nso many steps\nread_picture = read_image") == [
+        "1: the picture",
+        "2: Pictures,",
+        "3: it goes on with",
+        "4: so many steps",
+    ]
+    assert not slips("depicted, the mirage goes onto the disk, go on to lesson 03")
