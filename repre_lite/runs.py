@@ -1,9 +1,9 @@
-"""A run folder: what is in it, and reading it back."""
+"""A run folder: its files, written and read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import __version__
 from .data.image_set import ImageSet
 from .data.sources import load_source
 from .decoder import ReconstructionDecoder
@@ -27,10 +28,9 @@ SNAPSHOTS = "snapshots"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished or unfinished run read from its folder, its networks on the CPU and in evaluation mode.
+    """A finished or unfinished run read from its folder, with its networks on the CPU and in evaluation mode.
 
-    `encoder` is the online one, the taps of which `decoder` reads; `evaluated` is the one encoder.safetensors holds
-    (DINO's target, else the online one). `metrics` are the lines of metrics.jsonl, `summary` that of summary.json.
+    `metrics`: the lines of metrics.jsonl. `summary`: the contents of summary.json.
     """
 
     folder: Path
@@ -41,32 +41,39 @@ class Run:
 
     @property
     def encoder(self) -> TappedEncoder:
+        """The online encoder, whose taps `decoder` reads."""
         return self.model.framework.online
 
     @property
     def evaluated(self) -> TappedEncoder:
+        """The encoder in encoder.safetensors: the target of DINO, else the online one."""
         return self.model.framework.evaluated
 
     @property
     def decoder(self) -> ReconstructionDecoder | None:
+        """The decoder, or None for a run without reconstruction."""
         return self.model.decoder
 
     @property
     def mean(self) -> tuple[float, ...]:
+        """Mean of each colour in [0, 1], for normalisation."""
         return tuple(self.model.mean.flatten().tolist())
 
     @property
     def std(self) -> tuple[float, ...]:
+        """Standard deviation of each colour in [0, 1], for normalisation."""
         return tuple(self.model.std.flatten().tolist())
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """The steps `at` can go back to: 0, the untrained model, and those the run was asked to keep."""
+        """The steps that `at` knows: 0, the untrained model, and those of the snapshots."""
         kept = (self.folder / SNAPSHOTS).glob(f"step-*/{ENCODER}")
         return (0, *sorted(int(path.parent.name.removeprefix("step-")) for path in kept))
 
     def at(self, step: int) -> RePre:
-        """The model after `step` steps, one of `snapshots`: its evaluated encoder and its decoder; heads untrained."""
+        """The model after `step` steps, one of `snapshots`: its evaluated encoder and its decoder; heads are untrained."""
+        if step not in self.snapshots:
+            raise UserError(f"step={step}: no snapshot; choose one of {', '.join(map(str, self.snapshots))}")
         model = RePre.from_recipe(self.recipe, self.mean, self.std).eval()
         if step == 0:
             return model
@@ -77,7 +84,7 @@ class Run:
         return model
 
     def images(self, most: int = 2000) -> ImageSet:
-        """The run's own images: those of val/, which training has not seen; without val/, up to `most` training ones."""
+        """The run's images: those of val/, which training has not seen; without val/, up to `most` training images."""
         held = self.recipe
         count = min(most, held.train_images or most)
         source = load_source(
@@ -87,43 +94,87 @@ class Run:
 
     @torch.no_grad()
     def reconstruct(self, view: Tensor) -> Tensor:
-        """`view` (B, 3, H, W) in [0, 1] -> the decoder's picture (B, 3, H, W), linear, not clipped."""
+        """`view` (B, 3, H, W) in [0, 1] -> reconstruction (B, 3, H, W), linear, not clipped."""
         if self.decoder is None:
-            raise UserError(f"{self.folder}: trained with --reconstruction none, so it has no decoder")
-        return self.decoder(self.encoder(self.model.normalise(view)).taps)
+            raise UserError(f"{self.folder}: a run with reconstruction='none' has no decoder")
+        reconstruction: Tensor = self.decoder(self.encoder(self.model.normalise(view)).taps)
+        return reconstruction
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; UserError where it is missing or torn."""
+    """The JSON object in a file of a run folder. Raises UserError if there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path.parent}: not a run folder: {path.name} not found") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, not a JSON object; restore it from a copy, or train into another out=")
+    return value
+
+
+def read_recipe(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a run folder, and all of recipe.json. Raises UserError if it is missing, foreign or of another version."""
+    facts = read_json(folder / RECIPE)
+    if "framework" not in facts or "mean" not in facts:
+        raise UserError(f"{folder / RECIPE}: not written by repre-lite; give the folder of a run")
+    try:
+        return from_dict(facts), facts
+    except UserError as error:
+        raise UserError(f"{folder / RECIPE}: {error}{version_note(facts.get('versions'))}") from None
+
+
+def version_note(versions: Any) -> str:
+    """The end of a message about a file that was written under other `versions` than this one; else nothing."""
+    version = versions.get("repre_lite") if isinstance(versions, dict) else None
+    return f" (written by repre-lite {version}, this is {__version__})" if version not in (None, __version__) else ""
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The name of the first setting in which two recipes differ, None if they are the same."""
+    return next((name for name in [*one, *other] if one.get(name) != other.get(name)), None)
+
+
+def read_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """A checkpoint of a run of `recipe`. Raises UserError for a damaged or foreign file and for that of another run."""
+    state = files.load_checkpoint(path)
+    if not isinstance(state, dict) or not {"step", "model", "optimiser", "scaler"} <= state.keys():
+        raise UserError(f"{path}: not a checkpoint of repre-lite; restore it from a copy, or train into another out=")
+    held, wanted = state.get("recipe", {}), identity(recipe)
+    if held and (name := difference(held, wanted)) is not None:
         raise UserError(
-            f"{path.parent}: no {path.name} there, so it is no run folder; give the folder of a run"
-        ) from None
-    except (ValueError, UnicodeDecodeError):
-        raise UserError(f"{path}: not readable as JSON; the run folder is damaged, train into another --out") from None
+            f"{path}: the checkpoint of another run ({name} is {held.get(name)!r} there, {wanted.get(name)!r} in {RECIPE}); "
+            "give a run folder whose files belong together"
+        )
+    return state
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read a run folder written by `rl.train`. Raises UserError where it is none, or holds no checkpoint yet."""
-    folder = Path(folder)
-    resolved = read_json(folder / RECIPE)
+    """Read a run folder written by `rl.train`; nothing is written. Raises UserError if it is none or has no checkpoint."""
+    folder = Path(folder).absolute()
+    recipe, facts = read_recipe(folder)
     checkpoint = folder / CHECKPOINT
     if not checkpoint.exists():
-        raise UserError(f"{folder}: no {CHECKPOINT} yet; let the run reach its first checkpoint")
-    recipe = from_dict(resolved)
-    model = RePre.from_recipe(recipe, resolved["mean"], resolved["std"])
-    state = files.load_checkpoint(checkpoint)
+        raise UserError(f"{folder}: no {CHECKPOINT} yet; wait until the run has reached its first checkpoint")
+    model = RePre.from_recipe(recipe, facts["mean"], facts["std"])
+    state = read_checkpoint(checkpoint, recipe)
     try:
         model.load_state_dict(state["model"])
-    except (KeyError, IndexError, TypeError, RuntimeError):  # whatever a foreign file holds
-        raise UserError(
-            f"{checkpoint}: not a checkpoint of this run; give a run folder whose files belong together"
-        ) from None
-    metrics = files.read_jsonl(folder / METRICS) if (folder / METRICS).exists() else []
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError):  # whatever a foreign file causes
+        raise misfit(checkpoint, facts) from None
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    return Run(folder, recipe, model.float().eval(), metrics, summary)
+    return Run(folder, recipe, model.float().eval(), files.read_jsonl(folder / METRICS), summary)
+
+
+def misfit(checkpoint: Path, facts: dict[str, Any]) -> UserError:
+    """The error for a checkpoint whose contents do not fit the model of recipe.json, whose contents are `facts`."""
+    return UserError(
+        f"{checkpoint}: does not fit {RECIPE}{version_note(facts.get('versions'))}; "
+        "restore the checkpoint of this run, or train into another out="
+    )
 
 
 def merge_summary(folder: str | Path, values: dict[str, Any]) -> None:

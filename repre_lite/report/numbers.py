@@ -37,7 +37,7 @@ ENVIRONMENT = (
     "processes",
     "precision_used",
     "git_commit",
-    "pictures",
+    "image_count",
     "total_steps",
     "fingerprint",
 )

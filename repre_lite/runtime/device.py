@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses, chosen by themselves or by name."""
+"""The device and the number format of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp64")
 
 
 def set_threads() -> None:
-    """Keep to REPRE_LITE_THREADS processor threads where it is set: a shared server with thirty kernels."""
+    """Use REPRE_LITE_THREADS processor threads if it is set, for machines that many people share."""
     wanted = os.environ.get("REPRE_LITE_THREADS")
     if not wanted:
         return
@@ -38,18 +38,18 @@ def _check_kernels(device: torch.device) -> None:
     name = torch.cuda.get_device_name(device)
     raise UserError(
         f"the installed torch {torch.__version__} has no kernels for {name} (compute capability {capability[0]}.{capability[1]}): "
-        "run pip install -c constraints-v100.txt torch torchvision, or choose --device cpu"
+        "run pip install -c constraints-v100.txt torch torchvision, or choose device='cpu'"
     )
 
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device of a run.
 
-    `name` is one of `DEVICES`; "auto" asks REPRE_LITE_DEVICE, then takes a CUDA GPU, then Apple's MPS, then the CPU.
-    Under torchrun each process takes the GPU of its LOCAL_RANK. Raises UserError where the device is not there or the
-    installed torch has no kernels for it.
+    `name` is one of `DEVICES`; "auto" is the value of REPRE_LITE_DEVICE if that is set, else a CUDA GPU, Apple's MPS or
+    the CPU, the first that exists. Under torchrun each process takes the GPU of its LOCAL_RANK. Raises UserError if the
+    device does not exist or the installed torch has no kernels for it.
     """
-    asked = "--device "
+    asked = "device="
     if name == "auto" and os.environ.get("REPRE_LITE_DEVICE"):
         name, asked = os.environ["REPRE_LITE_DEVICE"], "REPRE_LITE_DEVICE="
     if name not in DEVICES:
@@ -58,19 +58,19 @@ def pick_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":
         if not torch.cuda.is_available():
-            raise UserError("--device cuda: torch sees no CUDA GPU here; choose --device cpu or install a CUDA driver")
+            raise UserError(f"{asked}cuda: torch finds no CUDA GPU; choose device='cpu' or install a CUDA driver")
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         _check_kernels(device)
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
         return device
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: torch sees no Apple GPU here; choose --device cpu")
+        raise UserError(f"{asked}mps: torch finds no Apple GPU; choose device='cpu'")
     return torch.device(name)
 
 
 def describe_device(device: torch.device) -> str:
-    """One line for people and for recipe.json, such as "NVIDIA H200" or "AMD EPYC, 2 threads"."""
+    """The name of a device in one line, such as "NVIDIA H200" or "AMD EPYC, 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -81,40 +81,42 @@ def describe_device(device: torch.device) -> str:
 
 @dataclass(frozen=True)
 class Precision:
-    """The number format of a run: the weights' type, the type autocast computes in, whether gradients are scaled."""
+    """The number format of a run: type of the weights, type autocast computes in (None: no autocast), gradient scaling."""
 
     name: str
     weights: torch.dtype = torch.float32
     compute: torch.dtype | None = None
     scaled: bool = False
 
-    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
-        """The context a forward pass runs in."""
+    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[None]:
+        """The context of a forward pass."""
         if self.compute is None:
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype=self.compute)
 
 
 def pick_precision(name: str, device: torch.device) -> Precision:
-    """Full precision on CPU and MPS; on CUDA bf16 where the hardware has it, fp16 with gradient scaling on Volta and Turing.
+    """The number format called `name`, one of `PRECISIONS`, on `device`.
 
-    `name` is one of `PRECISIONS`. Emulated bf16 (a V100 reports it) is never used. fp64 is for exact comparisons.
+    "auto" is fp32 on CPU and MPS; on CUDA it is bf16 if the hardware has it, else fp16 with gradient scaling (Volta and
+    Turing). Emulated bf16, which a V100 reports, is never used. fp64 is for exact comparisons. Raises UserError for a
+    format that the device does not have.
     """
     if name not in PRECISIONS:
-        raise UserError(f"--precision {name}: choose one of {', '.join(PRECISIONS)}")
+        raise UserError(f"precision={name!r}: choose one of {', '.join(PRECISIONS)}")
     cuda = device.type == "cuda"
     if name == "auto":
         name = "fp32" if not cuda else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if name == "fp16":
         if not cuda:
-            raise UserError("--precision fp16 needs a CUDA GPU; choose fp32 or bf16 here")
+            raise UserError("precision='fp16' needs a CUDA GPU; choose fp32 or bf16")
         return Precision(name, compute=torch.float16, scaled=True)
     if name == "bf16":
         if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise UserError("--precision bf16: this GPU only emulates bf16, slower than fp32; choose fp16")
+            raise UserError("precision='bf16': this GPU only emulates bf16, slower than fp32; choose fp16")
         return Precision(name, compute=torch.bfloat16)
     if name == "fp64":
         if device.type == "mps":
-            raise UserError("--precision fp64: Apple GPUs have no 64-bit numbers; choose --device cpu")
+            raise UserError("precision='fp64': Apple GPUs have no 64-bit numbers; choose device='cpu'")
         return Precision(name, weights=torch.float64)
     return Precision("fp32")

@@ -1,4 +1,4 @@
-"""Every call between processes; on one process each of them is the identity."""
+"""All communication between processes; each function is the identity on one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def launched() -> bool:
-    """True when `torchrun` (or Slurm through it) started this process as one of several."""
+    """Whether `torchrun` (also under Slurm) started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -50,7 +50,7 @@ def barrier() -> None:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """All-reduce whose gradient is the all-reduce of the gradients: every process's loss sees every process's input."""
+    """All-reduce; its gradient is the all-reduce of the gradients, since each loss depends on the inputs of all processes."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[override]
@@ -75,6 +75,24 @@ def all_mean(x: Tensor) -> Tensor:
     return all_sum(x) / world_size() if world_size() > 1 else x
 
 
+def all_min(x: Tensor) -> Tensor:
+    """Minimum of `x` over processes, without gradient."""
+    if world_size() == 1:
+        return x.detach()
+    x = x.detach().clone()
+    dist.all_reduce(x, dist.ReduceOp.MIN)
+    return x
+
+
+def from_main(value: int, device: torch.device) -> int:
+    """The main process's `value`, in every process."""
+    if world_size() == 1:
+        return value
+    held = torch.tensor(value, device=device)
+    dist.broadcast(held, src=0)
+    return int(held)
+
+
 @torch.no_grad()
 def gather(x: Tensor) -> Tensor:
     """Rows of all processes in the order of their ranks, (B,...) -> (world*B,...), without gradient: MoCo's keys."""
@@ -95,9 +113,9 @@ def gather_with_gradient(x: Tensor) -> Tensor:
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation over the global batch: `nn.BatchNorm1d` on one process, synchronised on several, CPU too.
+    """Batch normalisation over the global batch, input (B, C): `nn.BatchNorm1d`, synchronised over processes.
 
-    Input (B, C). `nn.SyncBatchNorm` does the same on GPUs only, and a lesson's two CPU processes need it as well.
+    `nn.SyncBatchNorm` does the same, but on GPUs only.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of either; nothing is unpickled that could run code."""
+"""Files written atomically and read safely: a crash leaves the old file, and nothing that could run code is unpickled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEMPORARY = ".writing-"
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: a crash leaves the old file. UserError where the disk refuses."""
+    """Replace the contents of `path` by `data` atomically. Raises UserError if the disk refuses."""
     path = Path(path)
     temporary = None
     try:
@@ -51,15 +51,17 @@ def _umask() -> int:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Replace the contents of `path` by `text` in UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
+    """Replace the contents of `path` by `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def append_jsonl(path: str | Path, record: dict[str, Any]) -> None:
-    """Add one line; numbers that are not finite become null, which JSON has."""
+    """Append `record` as one line of JSON, a number that is not finite as null. Raises UserError if the disk refuses."""
     line = json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()})
     try:
         with open(path, "a", encoding="utf-8") as stream:
@@ -69,21 +71,23 @@ def append_jsonl(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """All records; a last line torn by a kill is left out."""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    """The records of a file, none if there is no file. Lines that are not JSON objects, torn by a kill, are left out."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
     records = []
-    for number, line in enumerate(lines):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number + 1 < len(lines):
-                raise UserError(f"{path}: line {number + 1} is not JSON; remove the file or that line") from None
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                records.append(record)
     return records
 
 
 def truncate_jsonl(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Keep only the records for which `keep` holds."""
-    kept = [json.dumps(record) for record in read_jsonl(path) if keep(record)] if Path(path).exists() else []
+    """Remove the records for which `keep` is false, and lines that are no records, atomically."""
+    kept = [json.dumps(record) for record in read_jsonl(path) if keep(record)]
     write_text(path, "".join(line + "\n" for line in kept))
 
 
@@ -95,24 +99,28 @@ def save_checkpoint(path: str | Path, state: Any) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Any:
-    """Tensors and plain values only (`weights_only=True`), on the CPU; UserError for anything else."""
+    """What `save_checkpoint` wrote, on the CPU: tensors and plain values only. Raises UserError for any other file."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; give the folder of a run that reached a checkpoint") from None
+        raise UserError(f"{path}: no such file; give the folder of a run that has a checkpoint") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except MemoryError:
+        raise
     except Exception:  # a foreign file can fail in any way inside the unpickler
         raise UserError(
-            f"{path}: truncated, or not a checkpoint of repre-lite; remove it to start the run afresh"
+            f"{path}: truncated, or not a checkpoint of repre-lite; restore it from a copy, or train into another out="
         ) from None
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file with string metadata, atomically."""
+    """Write a safetensors file with string metadata, atomically."""
     write_bytes(path, safetensors_bytes(tensors, metadata))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; UserError where it is none."""
+    """The tensors and metadata of a safetensors file. Raises UserError for any other file."""
     try:
         with safe_open(str(path), framework="pt") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}
@@ -120,11 +128,11 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path}: no such file; give a run folder or a .safetensors file") from None
     except (SafetensorError, OSError):
         raise UserError(
-            f"{path}: truncated, or not a safetensors file; give one that `export` or a run wrote"
+            f"{path}: truncated, or not a safetensors file; give one written by a run or by export"
         ) from None
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what a killed process was writing."""
+    """Remove the unfinished files of a killed process."""
     for temporary in Path(folder).glob(f"{TEMPORARY}*"):
         temporary.unlink(missing_ok=True)

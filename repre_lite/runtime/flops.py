@@ -1,4 +1,4 @@
-"""What a computation costs, counted without doing it."""
+"""The cost of a computation, counted without performing it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> int:
-    """Floating-point operations of `function(*arguments)`, two for a multiply and its add: matrix products, convolutions
-    and attention, forward and, where the function calls it, backward. Sums, norms and activations are left out.
+    """Floating-point operations of `function(*arguments)`, two for each multiply-add: matrix products, convolutions and
+    attention, forward and, if the function calls it, backward. Sums, norms and activations are not counted.
 
-    Give modules and tensors of the `meta` device: nothing is computed there and no memory is taken, and attention is
-    counted, which the CPU's fused kernel escapes.
+    Use modules and tensors on the `meta` device: nothing is computed there, no memory is needed, and attention is counted,
+    which is not so for the CPU's fused kernel.
     """
     with FlopCounterMode(display=False) as counter:
         function(*arguments)
@@ -23,10 +23,10 @@ def count(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def backward(*outputs: Tensor) -> None:
-    """A backward pass from all of `outputs`: what a loss on top of them, itself cheap, would start."""
+    """Run a backward pass from all of `outputs`, as a cheap loss on top of them would."""
     torch.stack([output.sum() for output in outputs]).sum().backward()
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers `module` holds in its parameters, frozen ones included."""
+    """The number of parameters of `module`, frozen ones included."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for and never on what ran before."""
+"""Random numbers that depend on their purpose and never on what ran before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MASK = 0xFFFFFFFF
 
 
 def _mix(x: Any) -> Any:
-    """A 32-bit xor-multiply finaliser, a bijection, on int or int64 tensor: no product leaves 63 bits, so none overflows."""
+    """A 32-bit xor-multiply finaliser, a bijection, of an int or int64 tensor; products stay below 63 bits."""
     x = (x ^ (x >> 16)) * 0x7FEB352D & MASK
     x = (x ^ (x >> 15)) * 0x68E31DA5 & MASK
     return x ^ (x >> 16)
@@ -23,11 +23,11 @@ def _mix(x: Any) -> Any:
 def uniform(
     seed: int, step: int | Tensor, rows: Tensor, purpose: int | Tensor, count: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """`count` numbers in [0, 1) for each of `rows`, int64 (B,) -> (B, count); equal bits on every device.
+    """`count` numbers in [0, 1) for each of `rows`, int64 (B,) -> (B, count); bit-equal on every device.
 
-    A counter-based hash of (seed, step, row, purpose, column): rows are rows of the global batch, so a batch split over
-    processes gets the numbers it would have had whole. 24 bits each. `step` and `purpose` are numbers, or tensors () on the
-    device of `rows` where a compiled graph should serve them all.
+    A counter-based hash of (seed, step, row, purpose, column) with 24 bits for each number. Rows count in the global
+    batch, so that a batch split over processes gets the same numbers. `step` and `purpose` are ints, or tensors () on the
+    device of `rows` for a compiled graph that serves all values.
     """
     key: int | Tensor = 0
     for part in (seed & MASK, seed >> 32 & MASK, step, purpose):
@@ -39,16 +39,16 @@ def uniform(
 
 
 def generator(seed: int, name: str) -> torch.Generator:
-    """A CPU generator of its own for (seed, name): "encoder", "heads", "decoder", "order/3", ..."""
+    """The CPU generator of the stream (seed, name), such as "encoder", "heads", "decoder" or "order/3"."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 @contextmanager
 def fork(seed: int, name: str) -> Iterator[None]:
-    """Inside, torch's default CPU generator is the stream (seed, name); afterwards it is what it was before.
+    """Inside, torch's default CPU generator is the stream (seed, name); afterwards its state is restored.
 
-    Generators of other devices are left alone.
+    Generators of other devices are not touched.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator(seed, name).initial_seed())

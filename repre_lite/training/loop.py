@@ -1,15 +1,17 @@
-"""The training loop: one step in the order of algorithm 1, and a generator over them."""
+"""The training loop: one step in the order of Algorithm 1, and a generator of logged steps."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .. import __version__
 from ..data.cache import cached
 from ..data.files import FileImages
 from ..data.image_set import Source
@@ -18,51 +20,21 @@ from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views
 from ..evaluation.collapse import effective_rank, embedding_std
-from ..recipes import Recipe
+from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
 from ..runtime import distributed
 from ..runtime.device import pick_device, pick_precision, set_threads
-from ..runtime.errors import UserError
+from ..runtime.memory import enough_memory
 from ..runtime.randomness import generator
 from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a logged step shows: `step` counts from 1, `losses` and `weights` are plain numbers (None where absent),
-    `gauges` the collapse gauges and the framework's own; `views` and `reconstructed` are this step's, on the device."""
-
-    step: int
-    epoch: int
-    losses: dict[str, float | None]
-    weights: dict[str, float | None]
-    lr: float
-    images_per_second: float
-    gauges: dict[str, float]
-    model: RePre
-    views: list[Tensor]
-    reconstructed: Tensor | None
-
-    def record(self) -> dict[str, Any]:
-        """The line of metrics.jsonl."""
-        return {
-            "step": self.step,
-            "epoch": self.epoch,
-            "loss": self.losses["total"],
-            "contrastive": self.losses["contrastive"],
-            "reconstruction": self.losses["reconstruction"],
-            "weight_contrastive": self.weights["contrastive"],
-            "weight_reconstruction": self.weights["reconstruction"],
-            "lr": self.lr,
-            "images_per_second": self.images_per_second,
-            **self.gauges,
-        }
+from .step import NonFiniteError, Step
 
 
 class Training:
-    """Everything a run is made of: pictures, views, model, optimiser, and the step it has reached.
+    """Images, views, model and optimiser of a run, and the number of steps done.
 
-    `advance` does one step and never waits for the device; `report` reads its numbers, which does.
+    `advance` takes a step and never waits for the device; `report` reads its numbers, which waits. `source` replaces the
+    images of the recipe. Raises UserError for a recipe that does not fit the images, the device or timm.
     """
 
     def __init__(self, recipe: Recipe, source: Source | None = None) -> None:
@@ -97,33 +69,38 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
         self.forward: Any = torch.compile(self.model) if recipe.compile else self.model
         if distributed.world_size() > 1:
-            alone = recipe.framework == "none"  # then nothing asks the encoder's last norm
+            alone = recipe.framework == "none"  # nothing uses the encoder's last norm then
             self.forward = torch.nn.parallel.DistributedDataParallel(
                 self.forward, broadcast_buffers=False, find_unused_parameters=alone, gradient_as_bucket_view=True
             )
         self.step = 0
         self.total_steps = recipe.steps or recipe.epochs * self.batches.steps_per_epoch
-        # a shortened run keeps the shape of its schedule
-        share = min(1.0, recipe.warmup_epochs / max(1, recipe.epochs))
-        self.warmup_steps = round(share * self.total_steps)
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
+        self._finite_at = 0  # the last step that `check_finite` has passed
 
     @property
     def epoch(self) -> int:
-        """The epoch the next step belongs to, from 0."""
+        """The epoch of the next step, from 0."""
         return self.step // self.batches.steps_per_epoch
 
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up: the same share of a shortened run as of the whole one."""
+        return round(min(1.0, self.recipe.warmup_epochs / self.recipe.epochs) * self.total_steps)
+
     def advance(self) -> tuple[Losses, list[Tensor]]:
-        """One step: views, losses, backward, optimiser, target."""
+        """Take one step: views, losses, backward, optimiser, target. Returns losses and views, still being computed."""
         recipe, step = self.recipe, self.step
         views = self.make_views()
         rate = rate_at(recipe, step, self.total_steps, self.warmup_steps)
         set_schedule(self.optimiser, rate, decay_at(recipe, step, self.total_steps))
-        if recipe.drop_path:  # the one other draw of a step; its stream does not depend on what ran before
+        if recipe.drop_path:  # the only other random numbers of a step, from a stream of their own
             name = f"drop-path/{step}/{distributed.rank()}"
             torch.manual_seed(generator(recipe.seed, name).initial_seed())
 
-        self.model.framework.set_epoch(step * recipe.epochs // self.total_steps)  # of the recipe, also where shortened
+        self.model.framework.set_epoch(
+            step * recipe.epochs // self.total_steps
+        )  # of the whole recipe, also in a shortened run
         with self.precision.autocast(self.device):
             losses: Losses = self.forward(views)
         self.optimiser.zero_grad(set_to_none=True)
@@ -155,21 +132,36 @@ class Training:
         return self.views.finish(crops, step, rows, dtype)
 
     def check_finite(self) -> None:
-        """Raise UserError if any step so far had a loss that is not finite, naming the first."""
-        first = int(self.first_bad_step)
-        if first <= self.step:
-            raise UserError(
-                f"step {first}: the loss is not finite, so the run ends here and nothing of it is saved; "
-                "try a lower --lr, a longer --warmup-epochs or --precision fp32"
-            )
+        """Raise NonFiniteError if the loss of any step so far, the weights or the optimiser's averages are not finite.
+
+        All processes must call it, and all agree.
+        """
+        if self._finite_at == self.step:
+            return
+        finite = nn.utils.get_total_norm(self._tensors(), math.inf).isfinite()
+        bad_loss = int(distributed.all_min(self.first_bad_step))
+        bad_weights = not int(distributed.all_min(finite.long()))
+        if bad_loss > self.step and not bad_weights:
+            self._finite_at = self.step
+            return
+        step = min(bad_loss, self.step)
+        what = "the loss is" if bad_loss <= self.step else "the weights are"
+        raise NonFiniteError.after(step, what)
+
+    def _tensors(self) -> list[Tensor]:
+        """Everything that a step changes and that must stay finite."""
+        held = [*self.model.state_dict().values()]
+        for state in self.optimiser.state.values():
+            held += [value for name, value in state.items() if name != "step"]
+        return [x for x in held if isinstance(x, Tensor) and x.is_floating_point() and x.numel()]
 
     def logs(self) -> bool:
-        """Whether the step just taken is a logged one: about a hundred a run, the first and the last among them."""
+        """Whether the step just taken is logged: at least a hundred steps of a run are, with the first and the last one."""
         every = max(1, min(50, self.total_steps // 100))
         return self.step % every == 0 or self.step in (1, self.total_steps)
 
     def report(self, losses: Losses, views: list[Tensor], images_per_second: float) -> Step:
-        """Read the numbers of the step just taken from the device, averaged over processes."""
+        """Read the numbers of the step just taken, averaged over processes. Raises NonFiniteError if they are not finite."""
         self.check_finite()
         weights = self.model.weights
         scalars = {
@@ -198,43 +190,63 @@ class Training:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs; random draws need nothing, they are functions of seed and step."""
+        """Everything that a resumed run needs; random numbers are functions of seed and step. Raises NonFiniteError."""
         self.check_finite()
         return {
             "step": self.step,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "recipe": identity(self.recipe),
+            "version": __version__,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue at `state`, which may come from another device with another precision."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        optimiser = state["optimiser"]
+        own = self.optimiser.param_groups
+        groups = [held | {"fused": group["fused"]} for held, group in zip(optimiser["param_groups"], own, strict=True)]
+        self.optimiser.load_state_dict(optimiser | {"param_groups": groups})
+        if state["scaler"]:  # empty if the gradients were not scaled
+            self.scaler.load_state_dict(state["scaler"])
+        self.first_bad_step.fill_(torch.iinfo(torch.int64).max)
+        self._finite_at = -1
+
+    def adopt(self, mean: Sequence[float], std: Sequence[float], total_steps: int) -> None:
+        """Take over the normalisation and the length of a run that has begun."""
+        self.source = dataclasses.replace(self.source, mean=tuple(mean), std=tuple(std))
+        for buffer, values in ((self.model.mean, mean), (self.model.std, std)):
+            buffer.copy_(torch.tensor(values).view(3, 1, 1))
+        self.total_steps = total_steps
 
 
 def steps(training: Training) -> Iterator[tuple[Losses, list[Tensor]]]:
-    """Every remaining step, without waiting for the device. Who sets parts of the model to evaluation sets them back."""
+    """Take every remaining step without waiting for the device; yield its losses and views.
+
+    A caller that sets parts of the model to evaluation mode sets them back.
+    """
     training.model.train()
     try:
         while training.step < training.total_steps:
             yield training.advance()
     finally:
-        training.stream = None  # lets the processes go that read pictures
+        training.stream = None  # ends the processes that read images
 
 
 def training_steps(recipe: Recipe, source: Source | None = None) -> Iterator[Step]:
-    """Train by `recipe` and yield after each logged step: plot, stop by leaving the loop, look into `step.model`.
+    """Train by `recipe` and yield each logged step: plot, inspect `step.model`, or stop by leaving the loop.
 
-    Writes nothing; `rl.train` is this with a run folder around it. `source` replaces the recipe's pictures.
+    Nothing is written; `rl.train` does the same with a run folder. `source` replaces the images of the recipe. Raises
+    UserError for a recipe that does not fit, for a loss that is not finite, and if memory does not suffice.
     """
-    training = Training(recipe, source)
-    since, start = 0, time.perf_counter()
-    for losses, views in steps(training):
-        if training.logs():
-            rate = (training.step - since) * recipe.batch_size / (time.perf_counter() - start)
-            yield training.report(losses, views, rate)
-            training.model.train()  # who looked into it may have left it in evaluation mode
-            since, start = training.step, time.perf_counter()
+    with enough_memory():
+        training = Training(recipe, source)
+        since, start = 0, time.perf_counter()
+        for losses, views in steps(training):
+            if training.logs():
+                rate = (training.step - since) * recipe.batch_size / (time.perf_counter() - start)
+                yield training.report(losses, views, rate)
+                training.model.train()  # the caller may have set it to evaluation mode
+                since, start = training.step, time.perf_counter()

@@ -1,17 +1,13 @@
-"""Training into a run folder: resume, bar, metrics, checkpoints, a clean end whatever happens."""
+"""Training into a run folder: resume, progress, metrics, checkpoints, and a clean end whatever happens."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import contextlib
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,20 +15,25 @@ from ..data.workers import watched
 from ..evaluation.collapse import advice
 from ..evaluation.features import extract_shared
 from ..evaluation.knn import knn_top1
-from ..recipes import HOW, Recipe, from_dict, identity
-from ..runs import CHECKPOINT, METRICS, RECIPE, SUMMARY, Run, load_run, merge_summary, read_json, save_networks
+from ..recipes import Recipe
+from ..runs import CHECKPOINT, ENCODER, METRICS, RECIPE, SNAPSHOTS, SUMMARY, Run, load_run, merge_summary, read_json
+from ..runs import save_networks as save
 from ..runtime import distributed, files
-from ..runtime.device import describe_device
 from ..runtime.errors import UserError
+from ..runtime.lock import locked
+from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
-from ..runtime.provenance import versions
-from .loop import Step, Training, steps
+from .facts import facts, summary
+from .loop import Training, steps
+from .nonfinite import NONFINITE, Rewind
+from .resume import FINISHED, NOTHING, UNFINISHED, inspect, resolved, resume
+from .step import NonFiniteError, Step
 
-KNN_TRAIN, KNN_VAL = 2_000, 1_000  # the online k-NN looks at so many pictures
+KNN_TRAIN, KNN_VAL = 2_000, 1_000  # images of the online k-NN
 
 
-class Stopped(Exception):  # noqa: N818 (not an error)
-    """SIGINT or SIGTERM came; the run is saved and the same command goes on. `signum` is which."""
+class Stopped(Exception):  # noqa: N818  (the run is not in error)
+    """SIGINT or SIGTERM came and the run was saved; resume it by running the same command. `signum` is the signal."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -42,37 +43,57 @@ class Stopped(Exception):  # noqa: N818 (not an error)
 def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
     """Train by `recipe` into the folder `out` and return the finished run.
 
-    Goes on by itself where `out` holds an unfinished run of the same recipe, says so and returns it where it is
-    finished, raises UserError where it holds another run or other files. Nothing is written before the data and the
-    model stand. Raises Stopped after SIGINT or SIGTERM, with everything saved.
+    An unfinished run of the same recipe in `out` is resumed; a finished one is returned as it is. Nothing is written
+    before images and model are ready. Raises UserError if `out` holds another run or other files or is in use by another
+    process, and Stopped after SIGINT or SIGTERM, when everything is saved.
     """
-    out = Path(out)
-    previous = _inspect(recipe, out)
-    if previous == "finished":
+    recipe, out = resolved(recipe), Path(out)
+    if inspect(recipe, out) == FINISHED:
         say(f"{out}: this run is finished; nothing to do", quiet)
         return load_run(out)
-    training = Training(recipe)
-    if training.source.labelled is None or training.source.val is None:
-        say("no labelled val/ pictures, so k-NN is skipped", quiet)
-    if previous == "unfinished":
-        _resume(training, out, quiet)
-    elif distributed.is_main():
-        _create(out)
-        files.write_json(out / RECIPE, _resolved(training))
-    distributed.barrier()
-    with watched():
-        _run(training, out, quiet)
+    with contextlib.ExitStack() as stack, enough_memory(), watched():
+        if distributed.is_main() and out.is_dir():
+            stack.enter_context(locked(out))
+        training = Training(recipe)
+        if training.source.labelled is None or training.source.val is None:
+            say("no labelled val/ images, so k-NN is skipped", quiet)
+        found = NOTHING
+        if distributed.is_main():
+            if not out.is_dir():
+                _create(out)
+                stack.enter_context(locked(out))
+            files.sweep(out)
+            found = inspect(recipe, out)  # again: another process may have had the lock
+            if found == NOTHING:
+                files.write_json(out / RECIPE, facts(training))
+        found = distributed.from_main(found, training.device)
+        if found == UNFINISHED:
+            resume(training, out, quiet)
+        if found != FINISHED:
+            _run(training, out, quiet)
     return load_run(out)
 
 
 def _run(training: Training, out: Path, quiet: bool) -> None:
+    rewind = Rewind(training)
+    try:
+        _loop(training, rewind, out, quiet)
+    except NonFiniteError:
+        first = rewind.save(out / NONFINITE)
+        if first is None:
+            raise
+        place = f"{out / NONFINITE} holds the state before step {first.step}"
+        raise NonFiniteError(f"{first}. {place}", first.step) from None
+
+
+def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     recipe, total = training.recipe, training.total_steps
     every = recipe.checkpoint_every or max(50, total // 20)
     snapshots = {round(total * (i + 1) / recipe.snapshots) for i in range(recipe.snapshots)}
     knn_every = max(50, total // 10)
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
-    wall, since, start, warned = before.get("wall_seconds", 0.0), training.step, time.perf_counter(), False
-    began = start
+    began = time.perf_counter() - before.get("wall_seconds", 0.0)
+    since, start, warned = training.step, time.perf_counter(), False
     logged: Step | None = None
     online: float | None = None
     with _signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
@@ -81,6 +102,7 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
             if training.logs():
                 rate = (step - since) * recipe.batch_size / (time.perf_counter() - start)
                 logged = training.report(losses, views, rate)
+                rewind.keep()
                 record = logged.record()
                 if step % knn_every == 0 or step == total:
                     online = online_knn(training)
@@ -95,72 +117,33 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
                     bar.write(f"step {step}: {warning}. {recipe.framework}: {watch}")
                 since, start = step, time.perf_counter()
             bar.update()
-            if step in snapshots and distributed.is_main():
-                save_networks(training.model, recipe, _folder(out / "snapshots" / f"step-{step:07d}"))
+            if step in snapshots:
+                training.check_finite()
+                if distributed.is_main():
+                    save(training.model, recipe, _create(out / SNAPSHOTS / f"step-{step:07d}"))
             stop = _agreed(received, training)
-            if step % every == 0 or step == total or stop:
-                _save(training, out, wall + time.perf_counter() - began)
+            if step < total and (step % every == 0 or stop):
+                _save(training, out, time.perf_counter() - began)
             if stop and step < total:
-                raise Stopped(f"stopped at step {step} of {total} and saved; the same command goes on", stop)
-    if distributed.is_main() and logged is not None:
-        save_networks(training.model, recipe, out)
-        merge_summary(out, _summary(training, logged, online, wall + time.perf_counter() - began))
-    distributed.barrier()
+                raise Stopped(f"stopped at step {step} of {total} and saved; resume by running the same command", stop)
+    _finish(training, out, logged, online, time.perf_counter() - began)
 
 
 @torch.no_grad()
 def online_knn(training: Training) -> float | None:
-    """k-NN top-1 of the evaluated encoder on a few thousand pictures, or None without labelled validation pictures."""
+    """k-NN top-1 of the evaluated encoder on a few thousand images; None without labelled validation images.
+
+    Raises NonFiniteError if the features are not finite.
+    """
     source, encoder = training.source, training.model.framework.evaluated
     if source.labelled is None or source.val is None:
         return None
     train, val = source.labelled.subset(KNN_TRAIN), source.val.subset(KNN_VAL)
     x, x_val = (extract_shared(encoder, part.images, source.mean, source.std) for part in (train, val))
+    if not (x.isfinite().all() and x_val.isfinite().all()):
+        raise NonFiniteError.after(training.step, "the features are")
     assert train.labels is not None and val.labels is not None
     return knn_top1(x, train.labels, x_val, val.labels)
-
-
-def _inspect(recipe: Recipe, out: Path) -> str:
-    """What the folder holds: "nothing", or an "unfinished" or "finished" run of this recipe; else UserError."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: a file is in the way; choose another folder")
-    if not out.exists() or not any(out.iterdir()):
-        return "nothing"
-    if not (out / RECIPE).exists():
-        raise UserError(f"--out {out}: holds other files and no run; choose an empty or new folder")
-    held = identity(from_dict(read_json(out / RECIPE)))
-    wanted = json.loads(json.dumps(identity(recipe)))
-    different = [name for name in wanted if wanted[name] != held.get(name)]
-    if different:
-        name = different[0]
-        raise UserError(
-            f"--out {out}: holds a run of another recipe ({name} is {held.get(name)!r} there, {wanted[name]!r} here); "
-            "choose another folder"
-        )
-    finished = (out / SUMMARY).exists() and read_json(out / SUMMARY).get("finished", False)
-    return "finished" if finished else "unfinished"
-
-
-def _resume(training: Training, out: Path, quiet: bool) -> None:
-    if distributed.is_main():
-        files.sweep(out)
-    checkpoint = out / CHECKPOINT
-    if not checkpoint.exists():
-        if distributed.is_main() and (out / METRICS).exists():
-            files.truncate_jsonl(out / METRICS, lambda record: False)
-        return
-    held, here = read_json(out / RECIPE), _resolved(training)
-    for name in ("versions", "hardware", "threads", "processes", "fingerprint", "images"):
-        if held.get(name) != here[name]:
-            say(f"{out}: {name} differ from when this run began, so its numbers may differ slightly", quiet)
-    state = files.load_checkpoint(checkpoint)
-    try:
-        training.load(state)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):  # whatever a foreign file holds
-        raise UserError(f"{checkpoint}: not a checkpoint of this run; remove it to start the run afresh") from None
-    if distributed.is_main():
-        files.truncate_jsonl(out / METRICS, lambda record: record["step"] <= training.step)
-    say(f"{out}: going on from step {training.step} of {training.total_steps}", quiet)
 
 
 def _save(training: Training, out: Path, wall_seconds: float) -> None:
@@ -170,77 +153,26 @@ def _save(training: Training, out: Path, wall_seconds: float) -> None:
         merge_summary(out, {"steps": training.step, "finished": False, "wall_seconds": round(wall_seconds, 1)})
 
 
-def _summary(training: Training, logged: Step, online: float | None, wall_seconds: float) -> dict[str, Any]:
-    l1 = logged.losses["reconstruction"]
-    psnr = None
-    if logged.reconstructed is not None:
-        error = (logged.reconstructed.detach().float().clamp(0, 1) - logged.views[0].float()).square().mean()
-        psnr = float(-10 * torch.log10(error))
-    cuda = training.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if cuda else _resident_bytes()
-    return {
-        "steps": training.step,
-        "finished": True,
-        "images_per_second": round(training.step * training.recipe.batch_size / wall_seconds, 1),
-        "wall_seconds": round(wall_seconds, 1),
-        "peak_memory_bytes": int(peak),
-        "loss": logged.losses["total"],
-        "contrastive": logged.losses["contrastive"],
-        "reconstruction_l1": l1,
-        "reconstruction_psnr": psnr,
-        "online_knn_top1": online,
-        "skipped_pictures": training.source.skipped,
-    }
+def _finish(training: Training, out: Path, logged: Step | None, online: float | None, wall_seconds: float) -> None:
+    """Write the results; the last checkpoint comes after them, so a run that has it has everything else."""
+    state = training.state()
+    if distributed.is_main():
+        if logged is not None:
+            save(training.model, training.recipe, out)
+            merge_summary(out, summary(training, logged, online, wall_seconds) | {"finished": False})
+            files.save_checkpoint(out / CHECKPOINT, state)
+        elif not (out / ENCODER).exists():
+            save(training.model, training.recipe, out)
+        merge_summary(out, {"steps": training.step, "finished": True})
+    distributed.barrier()
 
 
-def _resolved(training: Training) -> dict[str, Any]:
-    """recipe.json: the recipe and everything else that decides what comes out."""
-    return dataclasses.asdict(training.recipe) | {
-        "total_steps": training.total_steps,
-        "pictures": len(training.source.train),
-        "classes": list(training.source.train.classes),
-        "fingerprint": training.source.fingerprint,
-        "mean": list(training.source.mean),
-        "std": list(training.source.std),
-        "precision_used": training.precision.name,
-        "hardware": describe_device(training.device),
-        "threads": torch.get_num_threads(),
-        "processes": distributed.world_size(),
-        "versions": versions(),
-        "git_commit": _git_commit(),
-        "how": list(HOW),
-    }
-
-
-def _git_commit() -> str | None:
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        here = Path(__file__).parent
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _resident_bytes() -> int:
-    """The most memory this process has held; 0 on Windows, which does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _create(folder: Path) -> None:
+def _create(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {folder}: {error.strerror}; choose a folder you may write to") from None
-
-
-def _folder(path: Path) -> Path:
-    _create(path)
-    return path
+        raise UserError(f"out={folder}: {error.strerror}; choose a folder you may write to") from None
+    return folder
 
 
 def _show(bar: Progress, logged: Step, online: float | None) -> None:
@@ -250,7 +182,7 @@ def _show(bar: Progress, logged: Step, online: float | None) -> None:
 
 
 def _agreed(received: list[int], training: Training) -> int:
-    """The signal to stop for, if any. Several processes must stop at the same step, so they ask each other when logging."""
+    """The signal to stop for, or 0. Several processes must stop at the same step, so they agree when a step is logged."""
     if distributed.world_size() == 1:
         return received[0] if received else 0
     if not training.logs():
@@ -261,13 +193,13 @@ def _agreed(received: list[int], training: Training) -> int:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them, where the main thread allows it."""
+    """Inside, SIGINT and SIGTERM are collected instead of ending the process, if this is the main thread."""
     received: list[int] = []
     held = {}
     for signum in (signal.SIGINT, signal.SIGTERM):
         try:
             held[signum] = signal.signal(signum, lambda number, frame: received.append(number))
-        except ValueError:  # not the main thread: signals stay as they are
+        except ValueError:  # not the main thread
             break
     try:
         yield received

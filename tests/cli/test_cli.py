@@ -198,4 +198,4 @@ def test_an_unreadable_picture_is_named_or_skipped(tree, tmp_path, capsys):
     assert pretrain(tmp_path / "run", *where) == 2
     assert str(broken) in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert pretrain(tmp_path / "run", *where, "--skip-unreadable") == 0
-    assert rl.load_run(tmp_path / "run").summary["skipped_pictures"] == 1
+    assert rl.load_run(tmp_path / "run").summary["skipped_images"] == 1

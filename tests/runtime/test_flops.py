@@ -31,7 +31,7 @@ def test_an_encoder_of_known_size():
     with torch.device("meta"):
         encoder = rl.build_encoder("vit_micro", image_size=32)
         x = torch.zeros(1, 3, 32, 32)
-    tokens, width, depth = 17, 128, 8
+    tokens, width, depth = 65, 96, 8
     block = 12 * width**2 * tokens + 2 * tokens**2 * width  # multiply-adds: qkv 3, projection 1, MLP 8; attention
-    patches = 16 * 3 * 8 * 8 * width
+    patches = 64 * 3 * 4 * 4 * width
     assert count(encoder, x) == 2 * (depth * block + patches)

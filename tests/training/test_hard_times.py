@@ -1,4 +1,4 @@
-"""Full disks, foreign files, vanished pictures, killed workers: one clear line, not zero, and the same command goes on."""
+"""Full disks, foreign files, vanished images, killed workers: one clear line, a status that is not 0, and a run to resume."""
 
 import errno
 import os
@@ -82,7 +82,7 @@ def test_a_disk_that_stops_taking_checkpoints(number, says, undisturbed, tmp_pat
     assert says in (line := one_line(capsys)) and str(out / CHECKPOINT) in line and "free space" in line
     assert held(out)["step"] == 2 and tempfile.mkstemp is make
     assert pretrain(out) == 0
-    assert "going on from step 2 of 6" in capsys.readouterr().out and same(out, undisturbed)
+    assert "resuming at step 2 of 6" in capsys.readouterr().out and same(out, undisturbed)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a Linux device that is always full")
@@ -138,26 +138,26 @@ def test_a_checkpoint_cut_short_or_foreign(undisturbed, tmp_path, capsys):
 
 
 @pytest.fixture
-def pictures(photographs, tmp_path):
-    return shutil.copytree(photographs, tmp_path / "pictures")
+def images(photographs, tmp_path):
+    return shutil.copytree(photographs, tmp_path / "images")
 
 
-def large(pictures, *more):
-    return ("--scale", "folder", "--data", str(pictures), "--image-size", "112", "--patch-size", "16", *more)
+def large(images, *more):
+    return ("--scale", "folder", "--data", str(images), "--image-size", "112", "--patch-size", "16", *more)
 
 
-def test_pictures_that_vanish_and_workers_that_are_killed(pictures, tmp_path, capsys, monkeypatch):
-    """Both in one run: after step 2 of 6 the pictures go, after step 5 the process that reads them."""
+def test_images_that_vanish_and_workers_that_are_killed(images, tmp_path, capsys, monkeypatch):
+    """Both in one run: after step 2 of 6 the images vanish, after step 5 the process that reads them is killed."""
     whole, out = tmp_path / "whole", tmp_path / "run"
-    assert pretrain(whole, *large(pictures)) == 0
+    assert pretrain(whole, *large(images)) == 0
     capsys.readouterr()
     away = tmp_path / "away"
     with monkeypatch.context() as patch:
-        after(2, lambda: (pictures / "train" / "even").rename(away), patch)
-        assert pretrain(out, *large(pictures)) == 2
-    assert "not found any more" in (line := one_line(capsys)) and str(pictures / "train" / "even") in line
+        after(2, lambda: (images / "train" / "even").rename(away), patch)
+        assert pretrain(out, *large(images)) == 2
+    assert "not found any more" in (line := one_line(capsys)) and str(images / "train" / "even") in line
     assert held(out)["step"] == 2
-    away.rename(pictures / "train" / "even")
+    away.rename(images / "train" / "even")
 
     def kill():
         for process in active_children():
@@ -166,21 +166,21 @@ def test_pictures_that_vanish_and_workers_that_are_killed(pictures, tmp_path, ca
 
     with monkeypatch.context() as patch:
         after(5, kill, patch)
-        assert pretrain(out, *large(pictures, "--workers", "1")) == 2
+        assert pretrain(out, *large(images, "--workers", "1")) == 2
     assert "a process that reads images died" in one_line(capsys)
     assert held(out)["step"] == 4
-    assert pretrain(out, *large(pictures)) == 0 and same(out, whole)
+    assert pretrain(out, *large(images)) == 0 and same(out, whole)
 
 
-def test_images_that_cannot_be_read(pictures, tmp_path, capsys, monkeypatch):
+def test_images_that_cannot_be_read(images, tmp_path, capsys, monkeypatch):
     """One ends a run, which is then resumed without it, and ends as a run that left it out from the start."""
     monkeypatch.setattr(sources, "measure", lambda images: ((0.5,) * 3, (0.25,) * 3))  # without reading every image
-    torn = pictures / "train" / "odd" / "01.jpg"
+    torn = images / "train" / "odd" / "01.jpg"
     torn.write_bytes(torn.read_bytes()[:2000])
     one, other = tmp_path / "one", tmp_path / "other"
-    assert pretrain(one, *large(pictures)) == 2
+    assert pretrain(one, *large(images)) == 2
     assert f"{torn}: not a readable image" in (line := one_line(capsys)) and "--skip-unreadable" in line
     assert held(one)["step"] == 2
-    assert pretrain(one, *large(pictures, "--skip-unreadable")) == 0
-    assert pretrain(other, *large(pictures, "--skip-unreadable")) == 0
-    assert same(one, other) and '"skipped_pictures": 1' in (other / "summary.json").read_text()
+    assert pretrain(one, *large(images, "--skip-unreadable")) == 0
+    assert pretrain(other, *large(images, "--skip-unreadable")) == 0
+    assert same(one, other) and '"skipped_images": 1' in (other / "summary.json").read_text()

@@ -43,6 +43,6 @@ def test_a_killed_process_is_started_again_and_the_run_ends_the_same(tmp_path):
     run = rl.load_run(killed)
     assert run.summary["finished"] and not list(killed.glob(".writing-*"))
 
-    pictures = rl.scenes(range(7), size=32).images
+    images = rl.scenes(range(7), size=32).images
     together = torch.load(tmp_path / "killed-features.pt", weights_only=True)
-    assert torch.allclose(together, extract(run.encoder, pictures, run.mean, run.std), atol=1e-5)
+    assert torch.allclose(together, extract(run.encoder, images, run.mean, run.std), atol=1e-5)

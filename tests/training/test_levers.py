@@ -14,7 +14,7 @@ from repre_lite.frameworks import FRAMEWORKS, base
 from repre_lite.training.loop import Training, steps
 
 TINY_SWIN = {"embed_dim": 16, "depths": (1, 1, 2), "num_heads": (1, 2, 4)}
-PICTURES = rl.scenes(range(16), size=32).images
+IMAGES = rl.scenes(range(16), size=32).images
 
 
 class Operations(TorchDispatchMode):
@@ -37,7 +37,7 @@ def training(framework="moco_v3", arch="vit_micro", tiny=True, **overrides):
     values = {"steps": 10, "batch_size": 8, "drop_path": 0.0, "device": "cpu", "encoder": encoder}
     method = SMALL[framework]
     recipe = rl.recipe("scenes", framework, **(values | {"arch": arch, "method": method} | overrides))
-    return Training(recipe, Source("scenes", ImageSet(PICTURES, None, ()), None, *IMAGENET, 0, ""))
+    return Training(recipe, Source("scenes", ImageSet(IMAGES, None, ()), None, *IMAGENET, 0, ""))
 
 
 def after(made, count=2):

@@ -1,4 +1,4 @@
-"""Training on pictures that stay in their files: exact to resume, whoever reads them, and on every scale of that size."""
+"""Training on images that stay in their files: resumed exactly, whoever reads them, at every scale of that size."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ METHOD = {"hidden": 32, "out": 16}
 
 
 def recipe(photographs, **changes):
-    """Four steps of eight out of 24 pictures at 112 pixels: more than an epoch."""
+    """Four steps of eight out of 24 images at 112 pixels: more than an epoch."""
     options = {"arch": "vit_micro", "image_size": 112, "patch_size": 16, "steps": 4, "batch_size": 8, "method": METHOD}
     return rl.recipe("folder", data=str(photographs), **(options | {"decoder_width": 16, "workers": 0} | changes))
 
@@ -109,9 +109,9 @@ def test_imagenet_without_val_skips_knn_and_says_so(scale, imagenet_sample, tmp_
     out = tmp_path / "run"
     options = f"--size small --image-size 112 --patch-size 16 --steps 2 --batch-size 8 --workers 0 --train-images 50 --data {imagenet_sample}"
     assert main(["pretrain", "--scale", scale, "--out", str(out), *options.split()]) == 0
-    assert "no labelled val/ pictures, so k-NN is skipped" in capsys.readouterr().out
+    assert "no labelled val/ images, so k-NN is skipped" in capsys.readouterr().out
     assert rl.load_run(out).summary["online_knn_top1"] is None
     assert main(["evaluate", str(out)]) == 0
-    assert "no labelled val/ pictures" in capsys.readouterr().out
+    assert "no labelled val/" in capsys.readouterr().out
     classes = load_source(scale, str(imagenet_sample), 112).train.classes
     assert len(classes) == {"imagenet100": 100, "imagenet1k": 1000}[scale]
