@@ -83,7 +83,13 @@ def install_with_uv(uv, arguments, has_gpu):
 
 
 def run_tests(options):
-    """Lint, types, unit tests, executed lessons: all of them even if one fails; 0 only if none did."""
+    """Lint, types, executed lessons, tests: all of them even if one fails; returns 0 only if none did.
+
+    Lessons and tests are shared by up to four processes, file by file, with the processor's cores divided among them.
+    """
+    cores = os.cpu_count() or 1
+    processes = min(4, cores)
+    pytest = ["-m", "pytest", "-n", str(processes), "--dist", "loadfile"]
     lessons = os.path.join(HERE, "notebooks")
     has_lessons = os.path.isdir(lessons) and any(name.endswith(".ipynb") for name in os.listdir(lessons))
     steps = [
@@ -92,10 +98,11 @@ def run_tests(options):
         ("types", ["-m", "mypy"]),
     ]
     if has_lessons:
-        nbval = ["-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "notebooks"]
-        steps.append(("lessons", nbval))
-    steps.append(("tests", ["-m", "pytest"] + options))
+        nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "notebooks"]
+        steps.append(("lessons", pytest + nbval))
+    steps.append(("tests", pytest + options))
     environment = dict(os.environ, REPRE_LITE_FAST="1", MPLBACKEND="agg")
+    environment.setdefault("REPRE_LITE_THREADS", str(cores // processes))
     failed = []
     for name, command in steps:
         print("== " + name, flush=True)

@@ -8,6 +8,7 @@ Shapes: B images, C channels, H W pixels, h w patch grid, D embedding.
 """
 
 import copy
+import itertools
 import math
 import sys
 
@@ -18,7 +19,6 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import datasets, utils
 from torchvision.transforms import v2 as transforms
-import itertools
 
 SIZE, PATCH, TAPS = 32, 4, 4  # of an image and of a patch, in pixels; K
 

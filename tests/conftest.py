@@ -1,4 +1,4 @@
-"""What all tests share: few threads, real pictures where there are some, slow tests only when asked for."""
+"""What all tests share: few threads, real images if there are any, slow tests only when asked for."""
 
 import os
 import shutil
@@ -21,24 +21,24 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
-def real_pictures(name: str) -> Path:
+def real_images(name: str) -> Path:
     """The folder `name` below REPRE_LITE_DATA; the test is skipped where there is none."""
     place = Path(os.environ.get("REPRE_LITE_DATA") or "nowhere") / name
     if not (place / "train").is_dir():
-        pytest.skip(f"REPRE_LITE_DATA is not set or holds no {name}/train: no real pictures to test with")
+        pytest.skip(f"REPRE_LITE_DATA is not set or holds no {name}/train: no real images to test with")
     return place
 
 
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
-    """A folder of real CIFAR-10 pictures, train/CLASS/* and val/CLASS/*."""
-    return real_pictures("cifar10")
+    """A folder of real CIFAR-10 images, train/CLASS/* and val/CLASS/*."""
+    return real_images("cifar10")
 
 
 @pytest.fixture(scope="session")
 def imagenet_sample() -> Path:
     """A folder of ImageNet's photographs, train/CLASS/*, one of every class."""
-    return real_pictures("imagenet-sample")
+    return real_images("imagenet-sample")
 
 
 @pytest.fixture(scope="session")

@@ -194,8 +194,12 @@ def test_a_verb_installs_the_first_time_only_and_passes_its_options_on(start):
 def test_test_runs_every_step_even_after_a_failure(start, monkeypatch, capsys):
     ran = []
 
+    monkeypatch.setattr(start.os, "cpu_count", lambda: 2)
+    monkeypatch.delenv("REPRE_LITE_THREADS", raising=False)
+
     def run(command, **options):
-        assert options["env"]["REPRE_LITE_FAST"] == "1"
+        assert options["env"]["REPRE_LITE_FAST"] == "1" and options["env"]["REPRE_LITE_THREADS"] == "1"
+        assert "pytest" not in command or command[command.index("-n") + 1] == "2"
         ran.append(command[2])
         return int("mypy" in command)
 

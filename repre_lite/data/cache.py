@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 from ..runtime.errors import UserError
 from ..runtime.files import TEMPORARY
 from ..runtime.progress import Progress, say
+from ..runtime.text import plain_text
 from .files import FileImages
 from .identity import fingerprint
-from .listing import plain_text
 from .reading import Decoding, read_image, upright_size
 from .workers import items
 

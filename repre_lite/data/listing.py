@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from unicodedata import category
 
 from PIL import Image
 
 from ..runtime.errors import UserError
 from ..runtime.progress import say
+from ..runtime.text import plain_text
 
 # Pillow recognises these formats and does not decode them, or only with another program
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
@@ -85,12 +85,6 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "dangling link"
     # reading from a pipe or a device may wait for ever
     return "dangling link" if entry.is_symlink() else "special file"
-
-
-def plain_text(name: str | Path) -> str:
-    r"""A file name that can be printed and stored: bytes that are not UTF-8, and control characters, become `\x..`."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c.encode("unicode_escape").decode() if category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
 
 @cache

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .levels import Levels, is_deep, range_of
-from .listing import plain_text
 from .metadata import without_metadata
 
 ORIENTATION = 0x0112  # the EXIF and TIFF tag

@@ -17,8 +17,8 @@ import torchvision
 
 from ..runtime import distributed
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .image_set import ImageSet, Source, fingerprint_of, measure
-from .listing import plain_text
 from .scenes import CLASS_NAMES, VAL_START, scenes
 from .tree import load_tree
 

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .levels import Levels, Range, is_deep, range_of
-from .listing import plain_text, say_once
+from .listing import say_once
 from .reading import DARK, THREADS, Decoding, is_halved, opened, read_image, too_dark
 
 EIGHT_BITS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".webp", ".bmp"}  # never hold more

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .image_set import ImageSet
-from .listing import list_images, listing, plain_text, say_once
+from .listing import list_images, listing, say_once
 from .loading import Files, Reader
 from .reading import Decoding
 from .survey import folder_levels

@@ -111,5 +111,9 @@ def environment(runs: Sequence[Run]) -> str:
 
 
 def _plain(value: object) -> str:
-    """A value of a JSON file without its quotes; a dash for none."""
+    """A value of a JSON file without its quotes and braces; a dash for none."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items()) or "–"
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):  # views
+        return "; ".join(f"{number}: {_plain(each)}" for number, each in enumerate(value))
     return "–" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..visualize.kit.drawing import Figure, readable
+from ..runtime.text import plain_text
+from ..visualize.kit.drawing import Figure
 from ..visualize.kit.extra import extra
 
 
 def text(content: str) -> str:
     """Text for HTML, with whatever names it holds: markup characters escaped, what cannot be written made readable."""
-    return html.escape(readable(content))
+    return html.escape(plain_text(content))
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -92,8 +92,8 @@ def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:
     )
     if shown.attention is not None:
         names.append("attention")
-        stacks.append(_coloured(shown.attention, "viridis", shown.attention.max()))
-        keys += f", attention dark at 0 and yellow at {shown.attention.max():.0%}"
+        stacks.append(_coloured(shown.attention, "viridis", shown.attention_top))
+        keys += f", attention dark at 0 and yellow at {shown.attention_top:.0%}"
     strips = []
     for index, row in enumerate(zip(*stacks, strict=True)):
         made = "".join(image(array, f"{name} {index}") for name, array in zip(names, row, strict=True))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..runtime.text import plain_text
 from .kit import palette
-from .kit.drawing import Figure, legend, readable
+from .kit.drawing import Figure, legend
 from .kit.extra import extra
 from .kit.panel import panel
 
@@ -94,6 +95,7 @@ class Curves:
             style = curve.style.options(marker=len(curve.steps) < FEW)
             (handles[curve.name],) = axis.plot(curve.steps, curve.values, markersize=3, **style)
         axis.set(xlabel="step", title=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         if ("loss" in title or "weight" in title) and min(min(curve.values) for curve in curves) > 0:
             ticker = extra("matplotlib.ticker")
             axis.set_yscale("log")
@@ -111,7 +113,7 @@ class Curves:
             return "Nothing was logged."
         sentences = []
         for title in self.panels if panel is None else [panel]:
-            ends = [f"{readable(c.name)} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in self.panels[title]]
+            ends = [f"{plain_text(c.name)} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in self.panels[title]]
             sentences.append(f"{title} over steps: {'; '.join(end.strip() for end in ends)}.")
         return " ".join(sentences)
 

@@ -14,8 +14,9 @@ from ..data.image_set import ImageSet
 from ..encoder import TappedEncoder
 from ..evaluation import extract, knn_top1
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .kit import palette
-from .kit.drawing import Figure, legend, readable
+from .kit.drawing import Figure, legend
 from .kit.extra import extra
 from .kit.panel import panel
 
@@ -81,7 +82,7 @@ class Embedding:
             .permute(0, 2, 3, 1)
             .numpy(),
             y.numpy(),
-            tuple(readable(images.classes[i]) for i in names.tolist()) if images.classes else ("image",),
+            tuple(plain_text(images.classes[i]) for i in names.tolist()) if images.classes else ("image",),
             {name: _unit(places) for name, places in maps.items()},
             {name: float(manifold.trustworthiness(x, p, n_neighbors=neighbours)) for name, p in maps.items()},
             knn_top1(features[:half], y[:half], features[half:], y[half:], k=voters) if len(names) > 1 else None,

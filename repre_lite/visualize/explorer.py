@@ -17,10 +17,10 @@ from ..evaluation import at_size
 from ..runs import Run, load_run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
+from ..runtime.text import plain_text
 from .attention import Attention
 from .embedding import Embedding
 from .inspector import Inspector
-from .kit.drawing import readable
 from .kit.extra import extra
 from .kit.subject import tap_names
 from .ladder import Ladder
@@ -97,7 +97,7 @@ class Explorer:
                 try:
                     box.children = (self.tab(names[tabs.selected_index]).widget(),)
                 except UserError as error:
-                    box.children = (widgets.HTML(html.escape(readable(str(error)))),)
+                    box.children = (widgets.HTML(html.escape(plain_text(str(error)))),)
 
         tabs.observe(show, names="selected_index")
         show()

@@ -15,10 +15,11 @@ from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run
 from ..runtime.randomness import generator
+from ..runtime.text import plain_text
 from .embedding import Embedding
 from .kit import palette
 from .kit.capture import capture
-from .kit.drawing import Figure, legend, readable, show_image
+from .kit.drawing import Figure, legend, show_image
 from .kit.extra import extra
 from .kit.panel import panel
 from .truth import Truth
@@ -85,7 +86,7 @@ class Figure4:
         maps = right.subplots(1, arms, squeeze=False)[0]
         for axis, (name, embedding) in zip(maps, self.embeddings.items(), strict=True):
             handles = embedding.draw(axis, list(embedding.maps)[-1])
-            axis.set_title(f"{readable(name)}: {self._numbers(name)}", fontsize=9, parse_math=False)
+            axis.set_title(f"{plain_text(name)}: {self._numbers(name)}", fontsize=9, parse_math=False)
         legend(right, handles, embedding.classes, loc="outside lower center", ncols=3 * arms, fontsize=8)
         return figure
 

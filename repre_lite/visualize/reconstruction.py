@@ -53,9 +53,15 @@ class Reconstructions:
         return cls(*made, attention, block, captured[0][block].class_token)
 
     @property
+    def attention_top(self) -> float:
+        """Where the colours of attention end, the same for all images: uniform attention has half of it or less."""
+        assert self.attention is not None
+        return max(float(self.attention.max()), 2 / int(self.attention[0].size))
+
+    @property
     def who(self) -> str:
         """Whose attention is shown, in words."""
-        return f"class token, block {self.block}" if self.class_token else f"mean patch, block {self.block}"
+        return f"class token in block {self.block}" if self.class_token else f"mean patch in block {self.block}"
 
     def figure(self, image: int | None = None) -> Figure:
         """Rows of views, reconstructions, absolute errors (fixed range) and attention; or one image enlarged."""
@@ -75,7 +81,7 @@ class Reconstructions:
             shown = show_image(axes[2][column], error[index], **palette.error_map())
             axes[2][column].set_xlabel(f"L1 {self.l1[index]:.3f}", fontsize=9)
             if self.attention is not None:
-                colours = palette.attention_map(float(self.attention.max()))
+                colours = palette.attention_map(self.attention_top)
                 looked = show_image(axes[3][column], self.attention[index], **colours)
         figure.colorbar(shown, ax=axes[2], fraction=0.03, label="|error|" if image is None else "")
         if self.attention is not None:
@@ -84,7 +90,7 @@ class Reconstructions:
             if image is None:
                 row[0].set_ylabel(name, fontsize=10)
             else:
-                row[0].set_title(f"attention, {self.who}" if name == "attention" else name, fontsize=9)
+                row[0].set_title(self.who if name == "attention" else name, fontsize=9)
         return figure
 
     def describe(self, image: int | None = None) -> str:
@@ -95,8 +101,8 @@ class Reconstructions:
                 return f"{text}."
             row, column = np.unravel_index(self.attention[image].argmax(), self.attention[image].shape)
             share = self.attention[image].max()
-            return f"{text}; attention ({self.who}) is highest at row {row}, column {column} ({share:.0%})."
-        attention = "" if self.attention is None else f"; below, attention ({self.who})"
+            return f"{text}; the {self.who} looks most at row {row}, column {column} ({share:.0%})."
+        attention = "" if self.attention is None else f"; attention is that of the {self.who}"
         return (
             f"{len(self.views)} augmented views, each reconstructed by the decoder from the encoder's taps; the mean "
             f"absolute error of an image is {self.l1.min():.3f} to {self.l1.max():.3f} on a scale from 0 to 1{attention}."

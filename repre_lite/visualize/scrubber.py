@@ -15,9 +15,10 @@ from ..encoder import is_hierarchical
 from ..repre import RePre
 from ..runs import Run
 from ..runtime.errors import UserError
+from ..runtime.text import plain_text
 from .kit import palette
 from .kit.capture import capture
-from .kit.drawing import Figure, readable, show_image
+from .kit.drawing import Figure, show_image
 from .kit.extra import extra
 from .kit.panel import panel
 from .levels import colours
@@ -98,7 +99,7 @@ class Scrubber:
             for column, moment in enumerate(several):
                 shown = self.draw(part[:, column], moment, block)
                 part[0, column].set_title(f"step {self.steps[column]}" if index == 0 else "", fontsize=9)
-            rows_of_run = f"{readable(name)}\nreconstruction", "attention", "features"
+            rows_of_run = f"{plain_text(name)}\nreconstruction", "attention", "features"
             for axis, row in zip(part[:, 0], rows_of_run, strict=True):
                 axis.set_ylabel(row, fontsize=9, parse_math=False)
             figure.colorbar(shown, ax=part[1], fraction=0.02, label="share")
@@ -113,7 +114,7 @@ class Scrubber:
             axis.set_axis_off()
         for column, (name, several) in enumerate(self.moments.items(), 1):
             shown = self.draw(axes[:, column], several[time], block)
-            axes[0][column].set_title(readable(name), fontsize=9, parse_math=False)
+            axes[0][column].set_title(plain_text(name), fontsize=9, parse_math=False)
         for axis, row in zip(axes[:, 1], ("reconstruction", "attention", "features"), strict=True):
             axis.set_ylabel(row, fontsize=9)
         figure.colorbar(shown, ax=axes[1, 1:], fraction=0.03, label="share of attention")

@@ -5,7 +5,7 @@ import os
 import pytest
 from PIL import Image
 
-from repre_lite.data.listing import list_images, listing, plain_text, say_once, suffixes
+from repre_lite.data.listing import list_images, listing, say_once, suffixes
 from repre_lite.runtime.errors import UserError
 
 
@@ -100,14 +100,6 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(UserError, match=r"^data=.*locked: Permission denied; give a folder you may read$"):
         list_images(tmp_path)
-
-
-def test_names_become_plain_text():
-    for name in ("Grün <b> $x$ _a", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "New\xa0York"):
-        assert plain_text(name) == name
-    odd = plain_text(os.fsdecode(b"caf\xe9\n\x1b[31m"))
-    assert odd == "caf\\xe9\\n\\x1b[31m" and odd.encode("utf-8")
-    assert plain_text(os.fsdecode(b"\xff")) != plain_text(os.fsdecode(b"\xfe"))
 
 
 def test_a_line_is_said_once_and_by_the_main_process(capsys, monkeypatch):

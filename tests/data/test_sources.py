@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from repre_lite.data import sources
 from repre_lite.data.files import FileImages
+from repre_lite.data.image_set import measure
 from repre_lite.data.sources import load_source
 from repre_lite.runtime.errors import UserError
 
@@ -215,11 +217,12 @@ def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path, capsys):
         load_source("folder", tmp_path, size, skip_unreadable=True)
 
 
-def test_leaving_unreadable_files_out_keeps_the_fingerprint(tmp_path):
+def test_leaving_unreadable_files_out_keeps_the_fingerprint(tmp_path, monkeypatch):
     """The same files: what was trained on so far was readable, so resuming without the others is exact."""
-    for i in range(1000):
+    monkeypatch.setattr(sources, "measure", lambda images: measure(images[::2]))  # as of a large folder, a part
+    for i in range(8):
         save(tmp_path / f"{i:03d}.bmp", size=(4, 4), colour=(i % 256, 0, 0))
-    (tmp_path / "001.bmp").write_bytes(b"torn")  # not among those that mean and deviation are measured on
+    (tmp_path / "001.bmp").write_bytes(b"torn")
     with_it = load_source("folder", tmp_path, 112)
     without = load_source("folder", tmp_path, 112, skip_unreadable=True)
     assert (with_it.fingerprint, with_it.mean, with_it.std) == (without.fingerprint, without.mean, without.std)

@@ -6,20 +6,18 @@ Names of classes, runs and files come from outside; they are drawn as plain text
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...runtime.text import plain_text
 from .extra import extra
 
 if TYPE_CHECKING:
     from matplotlib import figure as mpl
 else:
     mpl = extra("matplotlib.figure")
-
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff]")
 
 
 class Figure(mpl.Figure):
@@ -40,24 +38,11 @@ def png(figure: mpl.Figure, dpi: int = 100) -> bytes:
     return stream.getvalue()
 
 
-def readable(name: str) -> str:
-    """A name from outside with every character that cannot be written or seen as an escape: bytes that are not UTF-8
-    (as Python reads them from file names), control characters, marks of writing direction."""
-    return UNPRINTABLE.sub(lambda found: _escape(found[0]), name)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
-
-
 def show_image(axis: Any, image: np.ndarray, title: str = "", **options: Any) -> Any:
     """Draw an image (H, W, 3) or a map (h, w) without ticks. `options` go to `imshow`; returns what it returns."""
     shown = axis.imshow(image, interpolation="nearest", **options)
     axis.set(xticks=[], yticks=[])
-    axis.set_title(readable(title), fontsize=9, parse_math=False)
+    axis.set_title(plain_text(title), fontsize=9, parse_math=False)
     return shown
 
 
@@ -66,7 +51,7 @@ def legend(owner: Any, handles: Sequence[Any], names: Sequence[str], **options: 
     hides an entry."""
     made = owner.legend(handles, ["name"] * len(handles), frameon=False, **options)
     for text, name in zip(made.get_texts(), names, strict=True):
-        text.set(text=readable(name), parse_math=False)
+        text.set(text=plain_text(name), parse_math=False)
 
 
 def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:

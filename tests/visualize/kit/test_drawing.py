@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
+from repre_lite.runtime.text import plain_text
 from repre_lite.visualize.kit import palette
 from repre_lite.visualize.kit.drawing import (
     Figure,
@@ -15,7 +16,6 @@ from repre_lite.visualize.kit.drawing import (
     legend,
     outline,
     png,
-    readable,
     show_image,
     shrink,
 )
@@ -54,20 +54,10 @@ def test_names_are_drawn_as_they_are(name):
         warnings.simplefilter("error")
         png(figure)
     shown = [html.unescape(text) for text in svg_text(figure)]
-    assert not readable(name) or readable(name) in shown
+    assert not plain_text(name) or plain_text(name) in shown
     titled = Figure(2, 2)
     show_image(titled.subplots(), np.zeros((2, 2)), name)
-    assert not readable(name) or readable(name) in [html.unescape(text) for text in svg_text(titled)]
-
-
-def test_readable_names_stay_and_the_others_are_escaped():
-    assert readable("caf\udce9") == "caf\\xe9" and readable("a\nb\x1b") == "a\\nb\\x1b"
-    assert readable("\u202egnp") == "\\u202egnp" and readable("\ud800") == "\\ud800"
-    for name in ("naïve", "日本", "a b", "🙂", "x_y $ <"):
-        assert readable(name) == name
-    for name in NAMES:
-        assert readable(readable(name)) == readable(name)
-        readable(name).encode()
+    assert not plain_text(name) or plain_text(name) in [html.unescape(text) for text in svg_text(titled)]
 
 
 def test_maps_cover_their_patches_and_errors_their_pixels():
