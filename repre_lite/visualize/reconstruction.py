@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..data.views import Views
 from ..runs import Run
 from ..runtime.errors import UserError
 from .kit import palette
-from .kit.capture import capture
+from .kit.attention import round_up
+from .kit.capture import capture, middle_half
 from .kit.drawing import Figure, absolute_error, show_image
 from .kit.extra import extra
 from .kit.panel import panel
@@ -22,22 +24,22 @@ from .kit.panel import panel
 @dataclass(frozen=True)
 class Reconstructions:
     """`views` and `reconstructions` (B, H, W, 3) in [0, 1], the latter clipped for display; `l1` (B,) of the unclipped
-    ones. `attention` (B, h, w): shares of the attention of `block`, from the class token or, without one, that each patch
-    receives on average; None for an encoder without attention."""
+    ones. `attention` (B, h, w): see `BlockAttention.overall`, mean over `blocks`; None for an encoder without attention;
+    `class_token`: whether it is that of one."""
 
     views: np.ndarray
     reconstructions: np.ndarray
     l1: np.ndarray
     attention: np.ndarray | None = None
-    block: int = 0
+    blocks: tuple[int, ...] = ()
     class_token: bool = True
 
     @classmethod
     @torch.no_grad()
-    def compute(cls, run: Run, images: Tensor, seed: int = 0, block: int | None = None) -> Reconstructions:
+    def compute(cls, run: Run, images: Tensor, seed: int = 0, blocks: Sequence[int] | None = None) -> Reconstructions:
         """Augment uint8 `images` (B, 3, H, W) as in training, run encoder and decoder once on each view.
 
-        `block`: whose attention; None means the middle one. Raises UserError for a run without a decoder.
+        `blocks`: whose attention; None means `middle_half`. Raises UserError for a run without a decoder.
         """
         make = Views(run.recipe.views[:1], seed)
         view = make(images, 0, torch.arange(len(images)))[0]  # (B, 3, H, W)
@@ -48,20 +50,23 @@ class Reconstructions:
             captured = [capture(run.encoder.backbone, x)[0] for x in run.model.normalise(view)]
         except UserError:
             return cls(*made)
-        block = (len(captured[0]) - 1) // 2 if block is None else block
-        attention = np.stack([blocks[block].overall() for blocks in captured])
-        return cls(*made, attention, block, captured[0][block].class_token)
+        chosen = middle_half(captured[0]) if blocks is None else tuple(blocks)
+        attention = np.mean([[each[block].overall() for block in chosen] for each in captured], axis=1)  # (B, h, w)
+        return cls(*made, attention, chosen, captured[0][0].class_token)
 
     @property
     def attention_top(self) -> float:
-        """Where the colours of attention end, the same for all images: uniform attention has half of it or less."""
+        """Where the colours of attention end, the same for all images: one patch in a hundred lies above, and uniform
+        attention in the middle or below."""
         assert self.attention is not None
-        return max(float(self.attention.max()), 2 / int(self.attention[0].size))
+        return round_up(max(float(np.percentile(self.attention, 99)), 2 / int(self.attention[0].size)))
 
     @property
     def who(self) -> str:
         """Whose attention is shown, in words."""
-        return f"class token in block {self.block}" if self.class_token else f"mean patch in block {self.block}"
+        several = len(self.blocks) > 1
+        where = f"blocks {self.blocks[0]} to {self.blocks[-1]}" if several else f"block {self.blocks[0]}"
+        return f"class token in {where}" if self.class_token else f"mean patch in {where}"
 
     def figure(self, image: int | None = None) -> Figure:
         """Rows of views, reconstructions, absolute errors (fixed range) and attention; or one image enlarged."""
@@ -83,9 +88,10 @@ class Reconstructions:
             if self.attention is not None:
                 colours = palette.attention_map(self.attention_top)
                 looked = show_image(axes[3][column], self.attention[index], **colours)
-        figure.colorbar(shown, ax=axes[2], fraction=0.03, label="|error|" if image is None else "")
+        bar: dict[str, Any] = {"fraction": 0.03, "pad": 0.01}
+        figure.colorbar(shown, ax=axes[2], label="|error|" if image is None else "", **bar)
         if self.attention is not None:
-            figure.colorbar(looked, ax=axes[3], fraction=0.03, label="share" if image is None else "")
+            figure.colorbar(looked, ax=axes[3], label="share" if image is None else "", extend="max", **bar)
         for row, name in zip(axes, names, strict=False):
             if image is None:
                 row[0].set_ylabel(name, fontsize=10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +42,15 @@ class Truth:
         scenes: Scenes,
         decoder: ReconstructionDecoder | None = None,
         mass: float = 0.6,
-        block: int = -1,
+        blocks: Sequence[int] = (-1,),
     ) -> Truth:
-        """One forward for each scene: the attention of `block`, see `BlockAttention.overall`, and the error of the
-        reconstruction of the scene itself, without augmentation."""
+        """One forward for each scene: the attention of `blocks`, see `BlockAttention.overall`, averaged, and the error
+        of the reconstruction of the scene itself, without augmentation."""
         images, masks = scenes.images.float() / 255, scenes.masks.numpy()
         kept, share, inside, outside = [], [], [], []
         for image, mask in zip(images, masks, strict=True):
-            blocks, (_, taps) = capture(encoder.backbone, normalise(image[None])[0], encoder.tap_indices)
-            attention = blocks[block].overall()
+            captured, (_, taps) = capture(encoder.backbone, normalise(image[None])[0], encoder.tap_indices)
+            attention = np.mean([captured[block].overall() for block in blocks], axis=0)  # (h, w)
             kept.append(enlarge(heaviest(attention, mass), *mask.shape))
             share.append(on_object(attention, mask))
             if decoder is not None:

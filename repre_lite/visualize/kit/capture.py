@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -99,6 +99,16 @@ def capture(backbone: nn.Module, image: Tensor, indices: tuple[int, ...] = ()) -
     seen = zip(blocks, caught, strict=True)
     maps = [_on_grid(block, one["weights"], one["output"], h, w, class_token) for block, one in seen]
     return maps, features if indices else Features(features.pooled, ())
+
+
+def middle_half(blocks: Sequence[BlockAttention]) -> tuple[int, ...]:
+    """Indices of the blocks in the middle half of the depth, of a Swin those that share the first one's grid.
+
+    Single blocks specialise, some in bright and some in dark objects; the mean of the middle ones lies on objects of
+    either kind.
+    """
+    first, last = len(blocks) // 4, max(len(blocks) // 4 + 1, 3 * len(blocks) // 4)
+    return tuple(index for index in range(first, last) if blocks[index].grid == blocks[first].grid)
 
 
 @contextmanager
