@@ -44,7 +44,8 @@ class RePre(nn.Module):
     `decoder` None leaves the bare framework, and nothing of the branch is computed. `detached` trains the decoder on
     taps without gradient: the encoder is then that of the bare framework, bit for bit, and has a reconstruction error.
     `weighting` None means learned uncertainty weights. `mean`, `std`: three numbers each, in [0, 1], to normalise views.
-    Raises UserError if there is nothing to learn.
+    `reconstruct_views`: "1", as in algorithm 1, or "both", for the mean of both views' reconstruction losses.
+    Raises UserError if there is nothing to learn, or no second view to reconstruct.
     """
 
     def __init__(
@@ -55,13 +56,21 @@ class RePre(nn.Module):
         detached: bool = False,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        reconstruct_views: str = "1",
     ) -> None:
         super().__init__()
         if decoder is None and isinstance(framework, ReconstructionOnly):
             raise UserError("framework=none with reconstruction=none leaves nothing to learn; choose one of the two")
+        if reconstruct_views not in ("1", "both"):
+            raise UserError(f"reconstruct_views={reconstruct_views}: choose one of 1, both")
+        if reconstruct_views == "both" and framework.online_views < 2:
+            raise UserError(
+                f"reconstruct_views=both: {type(framework).__name__} encodes only view 1 online; use reconstruct_views=1"
+            )
         self.framework = framework
         self.decoder = decoder
         self.detached = detached
+        self.reconstructed_views = 0 if decoder is None else 1 if reconstruct_views == "1" else 2
         alone = decoder is None or detached or isinstance(framework, ReconstructionOnly)
         self.weighting = None if alone else weighting or UncertaintyWeighting()
         self.mean: Tensor
@@ -102,7 +111,8 @@ class RePre(nn.Module):
                     encoder, recipe.fusion, recipe.fusion_layers, recipe.decoder_width, mode, recipe.decoder_init
                 )
         weighting = build_weighting(recipe.weighting)
-        return cls(framework, decoder, weighting, recipe.reconstruction == "detached", mean, std)
+        detached = recipe.reconstruction == "detached"
+        return cls(framework, decoder, weighting, detached, mean, std, recipe.reconstruct_views)
 
     def normalise(self, view: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> what encoders read."""
@@ -111,24 +121,30 @@ class RePre(nn.Module):
     def forward(self, views: Sequence[Tensor], hidden: Tensor | None = None) -> Losses:
         """Algorithm 1, lines 6 to 13: the losses of `views`, (B, 3, H, W) each, in [0, 1], before normalisation.
 
-        The first view is reconstructed. `hidden`, bool (B, h, w): patches of it that the online encoder does not see
-        (see `hide`); the target of the reconstruction and the target network see the whole view.
+        The first view is reconstructed, or both. `hidden`, bool (B, h, w): patches of the first view that the online
+        encoder does not see (see `hide`); the reconstruction's target and the target network's input are the whole view.
         """
         inputs = [self.normalise(view) for view in views]
         seen = inputs if hidden is None else [hide(inputs[0], hidden), *inputs[1:]]
-        online = self.framework.encode(seen, taps=self.decoder is not None)  # one forward serves both branches
+        online = self.framework.encode(seen, taps=self.reconstructed_views)  # one forward serves both branches
 
         reconstructed, reconstruction = None, None  # reconstructive pre-training, lines 6 to 9
         if self.decoder is not None:
-            taps = [tap.detach() for tap in online[0].taps] if self.detached else online[0].taps
-            reconstructed = self.decoder(taps)  # (B, 3, H, W)
-            reconstruction = pixel_l1(at_least_fp32(reconstructed), views[0])
+            images = [self.reconstruct(features.taps) for features in online[: self.reconstructed_views]]
+            errors = [pixel_l1(at_least_fp32(image), view) for image, view in zip(images, views, strict=False)]
+            reconstructed, reconstruction = images[0], torch.stack(errors).mean()
 
         contrast = self.framework.contrast(online, inputs)  # contrastive pre-training, lines 10 to 12
 
         total = self.combine(contrast.loss, reconstruction)  # combining objectives, line 13
         contrastive = None if isinstance(self.framework, ReconstructionOnly) else contrast.loss
         return Losses(total, contrastive, reconstruction, reconstructed, contrast.embedding, contrast.monitors)
+
+    def reconstruct(self, taps: Sequence[Tensor]) -> Tensor:
+        """The decoder's image (B, 3, H, W) of one view; without gradient to its taps if `detached`."""
+        assert self.decoder is not None
+        image: Tensor = self.decoder([tap.detach() for tap in taps] if self.detached else taps)
+        return image
 
     def combine(self, contrastive: Tensor, reconstruction: Tensor | None) -> Tensor:
         """Equation 4. Weighting needs losses >= 0, so the contrastive one is shifted by the framework's lowest value."""

@@ -13,6 +13,7 @@ MOST_LINES = 300
 # From the ground up: a room imports from the floors below its own only, and never from its neighbours.
 FLOORS = [
     ["runtime"],
+    ["initialise", "hide"],
     ["encoder", "heads", "losses", "data"],
     ["decoder", "frameworks"],
     ["recipes"],

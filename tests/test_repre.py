@@ -10,6 +10,7 @@ from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
 
 import repre_lite as rl
+from repre_lite.frameworks.base import encode_views
 from repre_lite.hide import hidden_patches
 from repre_lite.losses import FixedWeighting, negative_cosine
 from repre_lite.recipes import recipe
@@ -141,6 +142,37 @@ def test_nothing_hidden_changes_nothing():
     v, hidden = views(), hidden_patches(0, 0, torch.arange(8), 0.0, 4)
     assert not hidden.any()
     assert torch.equal(model_of()(v).total, model_of()(v, torch.zeros(8, 8, 8, dtype=torch.bool)).total)
+
+
+def test_both_views_are_reconstructed_from_one_forward_each():
+    one, both = model_of(), model_of(reconstruct_views="both")
+    encoder, v = both.framework.online, views()
+    with mock.patch.object(encoder, "forward", wraps=encoder.forward) as online:
+        losses = both(v)
+    assert [call.kwargs["taps"] for call in online.call_args_list] == [True, True]
+    swapped = one(v[::-1])
+    expected = (one(v).reconstruction + swapped.reconstruction) / 2
+    assert losses.reconstruction.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert torch.equal(losses.reconstructed, one(v).reconstructed)  # view 1's
+    for framework in ("none", "moco_v2"):
+        options = {"method": {"queue": 16}} if framework == "moco_v2" else {}
+        with pytest.raises(rl.UserError, match="reconstruct_views=both"):
+            RePre.from_recipe(recipe("scenes", framework, reconstruct_views="both", **options))
+
+
+def test_views_that_share_a_forward_have_the_taps_of_views_alone():
+    encoder = model_of().framework.online.eval()
+    v = [*views(), torch.rand(8, 3, 32, 32)]
+    with mock.patch("repre_lite.frameworks.base.together", return_value=False):
+        alone = encode_views(encoder, v, taps=2)
+    with mock.patch("repre_lite.frameworks.base.together", return_value=True):
+        shared = encode_views(encoder, v, taps=2)
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.allclose(one.pooled, other.pooled, atol=1e-5)
+        assert len(one.taps) == len(other.taps)
+        for tap, same in zip(one.taps, other.taps, strict=True):
+            assert torch.allclose(tap, same, atol=1e-5)
+    assert [len(features.taps) for features in shared] == [4, 4, 0]
 
 
 def backbone_of(name="vit_tiny_patch16_224", **more):

@@ -81,8 +81,13 @@ class Framework(nn.Module):
         super().__init__()
         self.online = encoder
 
-    def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
-        """Online features of every view (B, 3, H, W), normalised; with `taps`, those of the first view include its taps."""
+    @property
+    def online_views(self) -> int:
+        """How many of the two whole views go through the online encoder, so that they can be reconstructed."""
+        return 2
+
+    def encode(self, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
+        """Online features of every view (B, 3, H, W), normalised; those of the first `taps` views include their taps."""
         return encode_views(self.online, views, taps)
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
@@ -129,23 +134,22 @@ def symmetric_views(size: int) -> tuple[View, ...]:
     return (View(size, (0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0 if size < 96 else 0.5),) * 2
 
 
-def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
-    """Features of each view; with `taps`, those of the first view include its taps.
+def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
+    """Features of each view; those of the first `taps` views include their taps.
 
     Views of one size share a forward pass if `together` says so.
     """
     if not together(views[0]):
-        return [encoder(view, taps=taps and index == 0) for index, view in enumerate(views)]
+        return [encoder(view, taps=index < taps) for index, view in enumerate(views)]
     features: list[Features] = []
     while len(features) < len(views):
         size = views[len(features)].shape
         group = [view for view in views[len(features) :] if view.shape == size]
-        first = taps and not features
-        every = encoder(torch.cat(group), taps=first)
-        parts = every.pooled.chunk(len(group))
-        batch = len(group[0])
-        for index, pooled in enumerate(parts):
-            features.append(Features(pooled, tuple(t[:batch] for t in every.taps) if first and index == 0 else ()))
+        tapped = taps - len(features)  # how many of the group
+        every = encoder(torch.cat(group), taps=tapped > 0)
+        for index, pooled in enumerate(every.pooled.chunk(len(group))):
+            own = slice(index * size[0], (index + 1) * size[0])
+            features.append(Features(pooled, tuple(tap[own] for tap in every.taps) if index < tapped else ()))
     return features
 
 

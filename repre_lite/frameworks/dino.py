@@ -144,7 +144,7 @@ class DINO(Framework):
         progress = 1.0 if epoch >= warmup else epoch / max(1, warmup - 1)
         self.teacher_temperature.fill_(start + (end - start) * progress)
 
-    def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
+    def encode(self, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
         """Online features of all crops. Raises UserError if the encoder takes images of one size only."""
         sizes = {view.shape[-1] for view in views}
         if len(sizes) > 1 and getattr(self.online.backbone.patch_embed, "strict_img_size", False):

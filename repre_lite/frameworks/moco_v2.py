@@ -91,7 +91,12 @@ class MoCoV2(Framework):
         self.queue = Queue(queue, out)
         self.fresh: Tensor | None = None  # keys that wait for `update_target`
 
-    def encode(self, views: Sequence[Tensor], taps: bool = False) -> list[Features]:
+    @property
+    def online_views(self) -> int:
+        """Both views if `symmetric`, else view 1."""
+        return 2 if self.symmetric else 1
+
+    def encode(self, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
         """Online features of view 1, or of both views if `symmetric`."""
         return encode_views(self.online, views if self.symmetric else views[:1], taps)
 

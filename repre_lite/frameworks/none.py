@@ -26,6 +26,11 @@ class ReconstructionOnly(Framework):
         """View 1 of `asymmetric_views`."""
         return asymmetric_views(size)[:1]
 
+    @property
+    def online_views(self) -> int:
+        """View 1."""
+        return 1
+
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
         """A loss of zero."""
         pooled = features[0].pooled

@@ -20,6 +20,7 @@ from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views
 from ..evaluation.collapse import effective_rank, embedding_std
+from ..hide import hidden_patches
 from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
 from ..runtime import distributed
@@ -102,7 +103,7 @@ class Training:
             step * recipe.epochs // self.total_steps
         )  # of the whole recipe, also in a shortened run
         with self.precision.autocast(self.device):
-            losses: Losses = self.forward(views)
+            losses: Losses = self.forward(views, self.hidden())
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()
         self.scaler.unscale_(self.optimiser) if self.precision.scaled else None
@@ -130,6 +131,15 @@ class Training:
             self.stream = Stream(self.crops, step, self.total_steps, self.recipe.workers, pinned)
         crops = [crop.to(self.device, non_blocking=True) for crop in self.stream.take()]
         return self.views.finish(crops, step, rows, dtype)
+
+    def hidden(self) -> Tensor | None:
+        """Which patches of view 1 the next step hides, bool (B, h, w) on the device; None if the recipe hides none."""
+        if not self.recipe.hide:
+            return None
+        online = self.model.framework.online
+        rows = self.batches.rows(self.step)[1].to(self.device)
+        grid = online.image_size // online.patch
+        return hidden_patches(self.recipe.seed, self.step, rows, self.recipe.hide, grid)
 
     def check_finite(self) -> None:
         """Raise NonFiniteError if the loss of any step so far, the weights or the optimiser's averages are not finite.
