@@ -6,6 +6,7 @@ written after every cell, and cells that are in it are not computed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -78,6 +79,18 @@ def accuracies(encoder: TappedEncoder, source: Source, bank: int, judged: int, l
     return found
 
 
+_UNTRAINED: dict[tuple[str, Images, int, int], float] = {}
+
+
+def untrained_knn(encoder: TappedEncoder, which: Images, bank: int, judged: int) -> float:
+    """k-NN of an encoder that many runs begin with, computed once in each process."""
+    state = b"".join(tensor.numpy().tobytes() for tensor in encoder.state_dict().values())
+    key = (hashlib.sha256(state).hexdigest(), which, bank, judged)
+    if key not in _UNTRAINED:
+        _UNTRAINED[key] = accuracies(encoder, load(which), bank, judged, False)["knn"]
+    return _UNTRAINED[key]
+
+
 @torch.no_grad()
 def reconstruction_error(training: Training, count: int = 500) -> float | None:
     """L1 between whole validation images, not augmented, and their reconstructions; None without a decoder."""
@@ -99,7 +112,7 @@ def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, l
     torch.set_num_threads(1)
     source, began = load(which), time.perf_counter()
     training = Training(recipe, source)
-    untrained = accuracies(training.model.framework.evaluated, source, bank, judged, False)["knn"]
+    untrained = untrained_knn(training.model.framework.evaluated, which, bank, judged)
     first = last = None
     try:
         for losses, views in steps(training):
