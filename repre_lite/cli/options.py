@@ -13,7 +13,16 @@ from typing import Any
 from ..recipes import FIELDS, SCALES, kinds, optional
 
 NESTED = ("views", "method", "encoder")  # reached through --set
-OTHERS = ("out", "set", "scale", "data", "gpus", "reset", "protocol")  # named in messages, and no field of a recipe
+OTHERS = (
+    "out",
+    "blocks",
+    "set",
+    "scale",
+    "data",
+    "gpus",
+    "reset",
+    "protocol",
+)  # named in messages, and no field of a recipe
 
 
 def flag(name: str) -> str:

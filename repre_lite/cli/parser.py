@@ -47,6 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--train-images", type=int, metavar="N", help="use only N training images (default: the run's)"
     )
+    evaluate.add_argument(
+        "--blocks",
+        type=int,
+        metavar="N",
+        help="the linear probe reads the class tokens of the last N blocks, as DINO's with 4 (default: the pooled feature)",
+    )
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
     evaluate.set_defaults(run="repre_lite.cli.verbs:evaluate")
 

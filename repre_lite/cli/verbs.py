@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.score import score_encoder
+from ..evaluation.score import evaluated_on, score_encoder
 from ..evaluation.source import read_source
 from ..recipes import Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
@@ -47,7 +47,13 @@ def _announce(wanted: Recipe) -> None:
 
 
 def evaluate(
-    source: str, protocol: list[str], scale: str | None, data: str | None, train_images: int | None, device: str
+    source: str,
+    protocol: list[str],
+    scale: str | None,
+    data: str | None,
+    train_images: int | None,
+    blocks: int | None,
+    device: str,
 ) -> int:
     """`repre-lite evaluate`: each protocol on the encoder, on the same encoder untrained, and k-NN on raw pixels."""
     set_threads()
@@ -56,15 +62,15 @@ def evaluate(
     try:
         read = read_source(source)
         images = read.images(scale, data, train_images)
-        results = score_encoder(read.encoder, read.untrained(), images, protocol, place, read.mean, read.std)
+        results = score_encoder(read.encoder, read.untrained(), images, protocol, place, read.mean, read.std, blocks)
         main = distributed.is_main()
     finally:
         distributed.finish()
     if not main:
         return 0
     for name, value in results.items():
-        print(f"{name:24s} {value:.4f}")
+        print(f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}")
     if read.run is not None and results:
-        merge_summary(read.run, results)
+        merge_summary(read.run, {"linear_blocks": None, "evaluated_on": evaluated_on(images)} | results)
         print(f"written into {read.run / SUMMARY}")
     return 0

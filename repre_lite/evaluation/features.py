@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.files import FileImages
-from ..encoder import TappedEncoder
+from ..encoder import TappedEncoder, last_class_tokens
 from ..runtime import distributed
 
 
@@ -20,8 +20,11 @@ def extract(
     mean: Sequence[float],
     std: Sequence[float],
     batch_size: int = 256,
+    blocks: int | None = None,
 ) -> Tensor:
     """Pooled features (B, C) in fp32, on the encoder's device, in evaluation mode and without augmentation.
+
+    With `blocks`, instead, the class tokens of the last `blocks` blocks (B, blocks * C), see `last_class_tokens`.
 
     Args:
         encoder: left in the mode (training or evaluation) it was in.
@@ -37,24 +40,33 @@ def extract(
     features = []
     for part in images.split(batch_size):
         x = at_size(part.to(weight.device), encoder.image_size, weight.dtype)  # (B, 3, size, size); moved as bytes
-        features.append(encoder((x - shift) / scale, taps=False).pooled.float())
+        x = (x - shift) / scale
+        features.append(
+            encoder(x, taps=False).pooled if blocks is None else last_class_tokens(encoder.backbone, x, blocks)
+        )
     encoder.train(training)
-    return torch.cat(features)
+    return torch.cat(features).float()
 
 
 def extract_shared(
-    encoder: TappedEncoder, images: Tensor | FileImages, mean: Sequence[float], std: Sequence[float]
+    encoder: TappedEncoder,
+    images: Tensor | FileImages,
+    mean: Sequence[float],
+    std: Sequence[float],
+    blocks: int | None = None,
 ) -> Tensor:
     """`extract`, split over all processes. Every process must call it and gets all features (B, C)."""
     count, world = len(images), distributed.world_size()
     if world == 1 or count < world:
-        return extract(encoder, images, mean, std)
+        return extract(encoder, images, mean, std, blocks=blocks)
     share = -(-count // world)
     starts = [min(process * share, count - share) for process in range(world)]  # the last parts may overlap
     first = starts[distributed.rank()]
     rows = range(first, first + share)
     part = images.only(rows) if isinstance(images, FileImages) else images[first : first + share]
-    features = distributed.gather(extract(encoder, part, mean, std)).split(share)  # one (share, C) per process
+    features = distributed.gather(extract(encoder, part, mean, std, blocks=blocks)).split(
+        share
+    )  # one (share, C) per process
     whole: Tensor = features[0].new_empty(count, features[0].shape[1])
     for start, found in zip(starts, features, strict=True):
         whole[start : start + share] = found

@@ -24,10 +24,12 @@ def score_encoder(
     device: torch.device,
     mean: Sequence[float],
     std: Sequence[float],
+    blocks: int | None = None,
 ) -> dict[str, float]:
     """Accuracies in [0, 1] by name, of an encoder and of its `untrained` control (names that end in `_untrained`).
 
-    `protocols`: "knn", "linear" or both. A protocol that `source` does not allow is left out, and a line printed that
+    `protocols`: "knn", "linear" or both. `blocks`: the linear probe reads the class tokens of that many last blocks, 4 in
+    the published results of DINO with ViT-S; None: the pooled feature. `linear_blocks` says so in the results. A protocol that `source` does not allow is left out, and a line printed that
     says why. Raises UserError if features are not finite.
     """
     reason = unfit(source)
@@ -46,12 +48,21 @@ def score_encoder(
         x, x_val = (finite(extract_shared(network, part.images, mean, std)) for part in (train, val))
         if "knn" in protocols:
             results[f"knn_top1{suffix}"] = knn_top1(x, train.labels, x_val, val.labels)
+        if linear and blocks is not None:
+            x, x_val = (finite(extract_shared(network, part.images, mean, std, blocks)) for part in (train, val))
+            results["linear_blocks"] = blocks
         if linear:
             results[f"linear_top1{suffix}"], _ = linear_top1(x, train.labels, x_val, val.labels)
     if "knn" in protocols and isinstance(train.images, Tensor) and isinstance(val.images, Tensor):
         x, x_val = pixel_features(train.images), pixel_features(val.images)
         results["knn_top1_pixels"] = knn_top1(x, train.labels, x_val, val.labels)
     return results
+
+
+def evaluated_on(source: Source) -> str:
+    """Which images accuracies are of, for summary.json."""
+    counts = [0 if part is None else len(part) for part in (source.labelled, source.val)]
+    return f"{source.name}: {counts[1]} validation images by {counts[0]} training images"
 
 
 def unfit(source: Source) -> str | None:

@@ -29,8 +29,8 @@ def source(train=60, val=20, size=32):
     return Source("scenes", *parts, MEAN, STD, 0, "", parts[0])
 
 
-def run(images, protocols=("knn", "linear")):
-    return score_encoder(encoder(0), encoder(1), images, protocols, CPU, MEAN, STD)
+def run(images, protocols=("knn", "linear"), **options):
+    return score_encoder(encoder(0), encoder(1), images, protocols, CPU, MEAN, STD, **options)
 
 
 def test_each_figure_is_that_of_its_function():
@@ -42,6 +42,47 @@ def test_each_figure_is_that_of_its_function():
         assert results[f"knn_top1{suffix}"] == knn_top1(x, labels, x_val, labels_val)
         assert results[f"linear_top1{suffix}"] == linear_top1(x, labels, x_val, labels_val)[0]
     assert set(run(images, ["knn"])) == {"knn_top1", "knn_top1_untrained", "knn_top1_pixels"}
+
+
+def last_tokens(network, images, blocks):
+    """By hooks: class tokens after each of the last blocks and the final norm, side by side."""
+    kept = []
+    handles = [block.register_forward_hook(lambda *seen: kept.append(seen[2])) for block in network.backbone.blocks]
+    x = (images.float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        network.eval()(x)
+        tokens = [network.backbone.norm(tokens)[:, 0] for tokens in kept[-blocks:]]
+    for handle in handles:
+        handle.remove()
+    return torch.cat(tokens, dim=1)
+
+
+def test_the_linear_probe_reads_the_class_tokens_of_several_blocks():
+    images = source()
+    results = run(images, blocks=3)
+    assert results["linear_blocks"] == 3
+    for seed, suffix in ((0, ""), (1, "_untrained")):
+        x, x_val = (last_tokens(encoder(seed), part.images, 3) for part in (images.train, images.val))
+        assert x.shape == (60, 3 * TINY["embed_dim"])
+        assert torch.allclose(extract(encoder(seed), images.train.images, MEAN, STD, blocks=3), x, atol=1e-5)
+        assert results[f"linear_top1{suffix}"] == linear_top1(x, images.train.labels, x_val, images.val.labels)[0]
+    plain = run(images)
+    assert "linear_blocks" not in plain and plain["knn_top1"] == results["knn_top1"]
+    assert torch.allclose(extract(encoder(0), images.val.images, MEAN, STD, blocks=1),
+                          extract(encoder(0), images.val.images, MEAN, STD), atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("blocks", [0, 5])
+def test_more_blocks_than_there_are(blocks):
+    with pytest.raises(UserError, match=f"blocks={blocks}.*1 to 4"):
+        run(source(), ["linear"], blocks=blocks)
+
+
+def test_a_swin_has_no_class_tokens():
+    with fork(0, "encoder"):
+        swin = build_encoder("swin_micro", 32)
+    with pytest.raises(UserError, match="no class token"):
+        score_encoder(swin, swin, source(), ["linear"], CPU, MEAN, STD, blocks=2)
 
 
 @pytest.mark.parametrize("size", [20, 36, 64])

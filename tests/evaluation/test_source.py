@@ -62,6 +62,16 @@ def test_evaluate_takes_all_of_them_and_gives_the_run_s_figures(places, capsys):
     assert len(shown) == 1
     summary = json.loads((places[0] / "summary.json").read_text())
     assert f"{summary['knn_top1']:.4f}" in shown.pop()
+    assert summary["evaluated_on"] == "scenes: 100 validation images by 64 training images"
+
+
+def test_the_summary_says_what_the_linear_probe_read(places, capsys):
+    for options, blocks in ((["--blocks", "2"], 2), ([], None)):
+        assert main(["evaluate", str(places[0]), "--protocol", "linear", *options]) == 0
+        assert json.loads((places[0] / "summary.json").read_text())["linear_blocks"] == blocks
+        assert ("linear_blocks            2" in capsys.readouterr().out) == (blocks == 2)
+    assert main(["evaluate", str(places[0]), "--protocol", "linear", "--blocks", "99"]) == 2
+    assert "--blocks 99" in capsys.readouterr().err
 
 
 def test_the_figure_is_that_of_the_run_s_features(places):
