@@ -284,11 +284,11 @@ def build_encoder(
         raise UserError(f"arch={name} does not take image_size={image_size}: {_first_line(error)}") from None
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
-    initialise_encoder(encoder, encoder_init)
+    initialise_encoder(backbone, encoder_init)
     if positions == "sincos":
-        fix_sincos_positions(encoder)
+        fix_sincos_positions(backbone)
     if freeze_patch_projection and not is_hierarchical(backbone):
-        freeze_projection(encoder)
+        freeze_projection(backbone)
     return encoder
 
 

@@ -1,46 +1,42 @@
-"""How weights start: the published initialisations of encoders, and the decoder's.
+"""How weights start: the published initialisations of encoders, given as timm models, and the decoder's.
 
 timm's own initialisation of a ViT is a truncated normal of std 0.02 for linear maps and positions, std 1e-6 for the
-class token, zero biases. MoCo v3 and DINO publish others; any framework can use any of them. All draw from torch's
-default generator, so `runtime.randomness.fork` makes them repeatable.
+class token, zero biases. MoCo v3 and DINO publish others; any framework can use any of them. All sample from
+torch's default generator, so `runtime.randomness.fork` makes them repeatable.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from .runtime.errors import UserError
 
-if TYPE_CHECKING:
-    from .encoder import TappedEncoder
-
 ENCODER_INITS = ("timm", "moco_v3", "dino")
 POSITIONS = ("learned", "sincos")
 DECODER_INITS = ("he", "torch")
 
 
-def initialise_encoder(encoder: TappedEncoder, scheme: str) -> None:
-    """Draw the encoder's weights again by `scheme`: "timm" (keeps what timm drew), "moco_v3" or "dino"."""
+def initialise_encoder(backbone: Any, scheme: str) -> None:
+    """Initialise a timm ViT or Swin by `scheme`: "timm" (leaves it as it is), "moco_v3" or "dino"."""
     if scheme not in ENCODER_INITS:
         raise UserError(f"encoder_init={scheme}: choose one of {', '.join(ENCODER_INITS)}")
     if scheme == "moco_v3":
-        moco_v3_initialise(encoder)
+        moco_v3_initialise(backbone)
     if scheme == "dino":
-        dino_initialise(encoder)
+        dino_initialise(backbone)
 
 
 @torch.no_grad()
-def moco_v3_initialise(encoder: TappedEncoder) -> None:
+def moco_v3_initialise(backbone: Any) -> None:
     """MoCo v3's published initialisation: Xavier uniform, zero biases, a class token of std 1e-6.
 
     The joint projection to queries, keys and values counts as three maps, the patch projection as a linear map of its
     pixels. A Swin is initialised alike, as far as it has these parts.
     """
-    backbone: Any = encoder.backbone
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Linear):
             outputs, inputs = module.weight.shape
@@ -61,12 +57,11 @@ def _xavier_uniform(module: nn.Linear | nn.Conv2d, inputs: int, outputs: int) ->
 
 
 @torch.no_grad()
-def dino_initialise(encoder: TappedEncoder) -> None:
+def dino_initialise(backbone: Any) -> None:
     """DINO's published initialisation: a truncated normal of std 0.02 for positions, class token and linear maps.
 
     Zero biases; the patch projection keeps PyTorch's. A Swin has neither absolute positions nor a class token.
     """
-    backbone: Any = encoder.backbone
     for token in ("pos_embed", "cls_token"):
         if isinstance(getattr(backbone, token, None), nn.Parameter):
             nn.init.trunc_normal_(getattr(backbone, token), std=0.02)
@@ -83,13 +78,12 @@ def truncated_normal(network: nn.Module, *kinds: type[nn.Linear] | type[nn.Conv2
 
 
 @torch.no_grad()
-def fix_sincos_positions(encoder: TappedEncoder) -> None:
+def fix_sincos_positions(backbone: Any) -> None:
     """MoCo v3's position embedding: fixed 2-D sines and cosines (temperature 10,000), zero for the class token.
 
     Does nothing for an encoder without absolute positions, such as a Swin. Raises UserError if the width is not a
     multiple of 4.
     """
-    backbone: Any = encoder.backbone
     positions = getattr(backbone, "pos_embed", None)
     if not isinstance(positions, nn.Parameter):
         return
@@ -108,12 +102,11 @@ def fix_sincos_positions(encoder: TappedEncoder) -> None:
     positions.requires_grad_(False)
 
 
-def freeze_projection(encoder: TappedEncoder) -> None:
+def freeze_projection(backbone: Any) -> None:
     """MoCo v3's remedy against a ViT's instability: the patch projection stays as it was initialised.
 
     Only the projection itself: a ResNet below it keeps learning. `build_encoder` leaves a Swin alone.
     """
-    backbone: Any = encoder.backbone
     backbone.patch_embed.proj.requires_grad_(False)
 
 

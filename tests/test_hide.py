@@ -1,8 +1,12 @@
 """Which patches are hidden: how many, by what, and what is left of the image."""
 
+from unittest import mock
+
 import torch
 
 from repre_lite.hide import hidden_patches, hide
+from repre_lite.recipes import recipe
+from repre_lite.training.loop import Training
 
 
 def test_every_image_hides_the_same_share():
@@ -37,3 +41,17 @@ def test_hide_covers_whole_patches():
     covered = hide(images, hidden)
     assert not covered[0, :, 2:4, 4:6].any() and torch.equal(covered[1], images[1])
     assert int((covered == 0).sum()) == 3 * 4
+
+
+def test_a_step_hides_what_seed_step_and_row_say_and_nothing_by_default():
+    small = {"batch_size": 4, "train_images": 8, "steps": 2, "decoder_width": 8, "method": {"hidden": 16, "out": 8}}
+    plain, hiding = (Training(recipe("scenes", hide=share, **small)) for share in (0.0, 0.5))
+    assert plain.hidden() is None
+    model = hiding.model
+    with mock.patch.object(model.framework, "encode", wraps=model.framework.encode) as encode:
+        _, views = hiding.advance()
+    rows = hiding.batches.rows(0)[1]
+    grid = model.framework.online.tap_grids[0]
+    expected = hide(model.normalise(views[0]), hidden_patches(0, 0, rows, 0.5, grid))
+    assert torch.equal(encode.call_args.args[0][0], expected)
+    assert torch.equal(encode.call_args.args[0][1], model.normalise(views[1]))
