@@ -105,7 +105,7 @@ class RePre(nn.Module):
         """Equation 4 in the form of Kendall et al. (2018): half of exp(-s) L + s for each loss, with s learned."""
         s = self.log_variances
         with torch.no_grad():
-            s.copy_(torch.where(s.isnan(), losses.log(), s).clamp(min=-5))
+            s.copy_(torch.where(s.isnan(), losses.log(), s).clamp(min=-5))  # starts at log L; bounded, so weights are
         return ((-s).exp() * losses + s).sum() / 2
 
     @torch.no_grad()
