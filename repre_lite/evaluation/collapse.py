@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 def embedding_std(embedding: Tensor) -> float:
-    """Standard deviation over pictures of the unit-length embedding (B, D), mean over D, times sqrt(D).
+    """Standard deviation over images of the unit-length embedding (B, D), mean over D, times sqrt(D).
 
-    About 1 where directions spread evenly over the sphere, 0 where all pictures share one (SimSiam, section 4.1, reads
-    the same quantity against 1 / sqrt(D)).
+    About 1 if directions spread evenly over the sphere, 0 if all images share one (SimSiam, section 4.1, reads the same
+    quantity against 1 / sqrt(D)).
     """
     unit = F.normalize(embedding.float(), dim=1)
     return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)

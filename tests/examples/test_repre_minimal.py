@@ -111,6 +111,23 @@ def test_the_weighting_equals_the_librarys_down_to_its_floor(both):
             weighting.log_variances.data -= 3
 
 
+def test_the_positions_are_the_librarys_in_another_order_of_channels(example):
+    ours = example.build_vit().pos_embed[0].double()
+    theirs = rl.build_encoder("vit_micro", 32, positions="sincos").backbone.pos_embed[0].double()
+    assert ours.shape == theirs.shape
+    distances = torch.cdist(ours.T, theirs.T)  # (C, C)
+    assert distances.min(0).values.max() < 1e-5 and distances.min(1).values.max() < 1e-5
+
+
+def test_the_decoder_starts_like_the_librarys(example):
+    torch.manual_seed(0)
+    ours = example.Decoder(96, 4)
+    theirs = rl.ReconstructionDecoder([96] * 4, [8] * 4, 32)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        if a.ndim > 1:
+            assert float(a.detach().std()) == pytest.approx(float(b.detach().std()), rel=0.1)
+
+
 def test_the_momentum_is_the_librarys(example):
     model = example.RePre(example.build_vit(), hidden=8, out=8)
     with torch.no_grad():
