@@ -32,7 +32,7 @@ ONLY = {("frameworks", "data"): {"data.view"}}  # what a framework knows of data
 class WithoutTypes(ast.NodeTransformer):
     """Leaves out `if TYPE_CHECKING:`: what only an annotation names is not used."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802 (ast's own name)
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         return None if getattr(node.test, "id", "") == "TYPE_CHECKING" else self.generic_visit(node)
 
 
