@@ -165,13 +165,13 @@ class ReconstructionDecoder(nn.Module):
 
         With PyTorch's, a variance of 1 / (3 inputs), every layer loses five sixths of it: the deepest tap, six
         layers away, starts with about a hundredth of the shallowest tap's gradient, and `single` far below `multi`.
-        Transformer blocks start as the encoder's do. The 1x1 laterals and the head, which no ReLU follows, keep
-        PyTorch's.
+        Transformer blocks start as the encoder's do. The 1x1 convolutions, which no ReLU follows, keep PyTorch's, as
+        the encoder's patch projection does.
         """
         if fusion == "conv":
             he_initialise(self.blocks)
         else:
-            truncated_normal(self.blocks, nn.Linear, nn.Conv2d)
+            truncated_normal(self.blocks)
 
     def stages(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """The map after each of the K - 1 fusion blocks, deep to shallow, each (B, C_i, h_i, w_i)."""

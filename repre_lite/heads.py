@@ -53,7 +53,7 @@ class PrototypeHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, out)
         )
-        truncated_normal(self.mlp, nn.Linear)
+        truncated_normal(self.mlp)
         self.directions = nn.Parameter(nn.Linear(out, prototypes, bias=False).weight.detach())
         self.gains = nn.Parameter(torch.ones(prototypes, 1), requires_grad=not unit)
 

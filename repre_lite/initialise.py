@@ -65,13 +65,13 @@ def dino_initialise(backbone: Any) -> None:
     for token in ("pos_embed", "cls_token"):
         if isinstance(getattr(backbone, token, None), nn.Parameter):
             nn.init.trunc_normal_(getattr(backbone, token), std=0.02)
-    truncated_normal(backbone, nn.Linear)
+    truncated_normal(backbone)
 
 
-def truncated_normal(network: nn.Module, *kinds: type[nn.Linear] | type[nn.Conv2d]) -> None:
-    """A truncated normal of std 0.02 and zero biases for every module of these `kinds` (timm's and DINO's rule)."""
+def truncated_normal(network: nn.Module) -> None:
+    """A truncated normal of std 0.02 and zero biases for every linear map of `network` (timm's and DINO's rule)."""
     for module in network.modules():
-        if isinstance(module, kinds):
+        if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

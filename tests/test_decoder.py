@@ -97,6 +97,11 @@ def test_every_tap_receives_gradient_from_the_start():
     assert gradient_times_tap("torch", "single")[-1] < sum(torchs) / 10
 
 
+def test_transformer_fusion_passes_gradient_to_every_tap_too():
+    taps = gradient_times_tap("he", fusion="transformer")
+    assert max(taps) < 10 * min(taps)  # with std 0.02 for its 1x1 convolution too: about 80
+
+
 def test_he_initialisation_keeps_the_scale_through_a_block():
     torch.manual_seed(0)
     decoder = ReconstructionDecoder((64, 64), (32, 32), image_size=32, layers=4)
@@ -112,10 +117,10 @@ def test_transformer_fusion_starts_as_the_encoder_does(arch):
     torch.manual_seed(0)
     decoder = ReconstructionDecoder.for_encoder(build_encoder(arch, 32), fusion="transformer")
     for module in decoder.blocks.modules():
-        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+        if isinstance(module, torch.nn.Linear):
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.1) and not module.bias.any()
     plain = ReconstructionDecoder.for_encoder(build_encoder(arch, 32), fusion="transformer", init="torch")
-    assert plain.blocks[0].fusion.project.bias.any()
+    assert any(module.bias.any() for module in plain.blocks.modules() if isinstance(module, torch.nn.Linear))
 
 
 def test_taps_of_another_number_or_shape_are_refused():
