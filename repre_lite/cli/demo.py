@@ -17,7 +17,7 @@ from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..training.train import Stopped, train
 
-CPU_STEPS, GPU_STEPS, IMAGES = 500, 2000, 8_000
+CPU_STEPS, GPU_STEPS, IMAGES = 340, 2000, 8_000
 
 
 def demo(out: str, steps: int | None, device: str) -> int:

@@ -64,7 +64,7 @@ def test_wrong_input_is_one_line(tiny_runs, tmp_path, capsys):
     runs = [str(tiny_runs[name]) for name in ("multi-0", "multi-1")]
     for arguments, words in (
         (runs, "--out"),
-        ([str(tmp_path)], "no recipe.json"),
+        ([str(tmp_path)], "not a run folder: recipe.json not found"),
         ([runs[0], "--out", str(tmp_path / "page.txt")], ".html"),
         ([runs[0], "--out", str(tmp_path / "missing" / "page.html")], "missing does not exist"),
         ([runs[0], str(tmp_path / "nothing"), "--out", str(tmp_path / "page.html")], "nothing"),

@@ -52,7 +52,7 @@ class Cost:
     ) -> Cost:
         """Counts every combination on the meta device, where nothing is computed: seconds, and the same everywhere."""
         with torch.device("meta"):
-            framework = MoCoV3(build_encoder(arch, image_size))
+            framework = MoCoV3(build_encoder(arch, image_size, freeze_patch_projection=True))
             encoder, images = framework.online, torch.zeros(BATCH, 3, image_size, image_size)
             taps = [tap.detach().requires_grad_() for tap in encoder(images).taps]
             whole = Amount(

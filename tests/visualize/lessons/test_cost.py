@@ -24,7 +24,7 @@ def vit():
 
 
 def test_a_conv_decoder_by_hand(vit):
-    places, c, pixels = 16, 128, 3 * 8 * 8
+    places, c, pixels = 64, 96, 3 * 4 * 4
     multiplied = 3 * (9 * 2 * c * c + 9 * c * c) + c * pixels  # three blocks of two layers, the head
     amount = vit.decoders["conv", 2, None]
     assert amount.parameters == multiplied + 3 * 2 * c + pixels
@@ -36,8 +36,8 @@ def test_a_conv_decoder_by_hand(vit):
 
 
 def test_a_step_of_moco_v3_by_hand(vit):
-    width, hidden, out = 128, 4096, 256
-    patches = 2 * 16 * 3 * 8 * 8 * width  # frozen: forward only
+    width, hidden, out = 96, 4096, 256
+    patches = 2 * 64 * 3 * 4 * 4 * width  # frozen: forward only
     projector, predictor = 2 * (width * hidden + hidden * hidden + hidden * out), 2 * 2 * out * hidden
     online = 2 * (3 * (vit.encoder.forward - patches + projector + predictor) + patches)
     target = 2 * (vit.encoder.forward + projector)
