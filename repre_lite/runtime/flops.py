@@ -19,7 +19,8 @@ def count(function: Callable[..., Any], *arguments: Any) -> int:
     """
     with FlopCounterMode(display=False) as counter:
         function(*arguments)
-    return counter.get_total_flops()
+    total: int = counter.get_total_flops()
+    return total
 
 
 def backward(*outputs: Tensor) -> None:

@@ -35,7 +35,8 @@ def uniform(
     x = _mix((rows & MASK ^ key) + 0x85EBCA6B & MASK)  # (B,)
     columns = torch.arange(count, device=rows.device, dtype=torch.int64)  # (count,)
     x = _mix(x[:, None] + _mix(columns * 0x9E3779B1 + 0x27D4EB2F & MASK) & MASK)  # (B, count)
-    return (_mix(x ^ key) >> 8).to(dtype) * 2.0**-24
+    uniform: Tensor = (_mix(x ^ key) >> 8).to(dtype) * 2.0**-24
+    return uniform
 
 
 def generator(seed: int, name: str) -> torch.Generator:
