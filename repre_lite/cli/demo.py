@@ -15,6 +15,7 @@ from ..repre import RePre
 from ..runs import RECIPE, Run, merge_summary
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
+from ..runtime.lock import locked
 from ..training.train import Stopped, train
 
 CPU_STEPS, GPU_STEPS, IMAGES = 340, 2000, 8_000
@@ -28,7 +29,9 @@ def demo(out: str, steps: int | None, device: str) -> int:
     place = pick_device(device)
     steps = steps or (CPU_STEPS if place.type == "cpu" else GPU_STEPS)
     wanted = recipe("scenes", "moco_v3", steps=steps, train_images=IMAGES, device=device)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        with locked(folder):
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"RePre with MoCo v3: {wanted.arch}, {IMAGES} scenes, {steps} steps of {wanted.batch_size} on {place.type}")
     try:
         run = train(wanted, folder)

@@ -243,7 +243,15 @@ def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
 
 def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
     """Images/s that one process of this machine reads from the recipe's files, by `images`; empty for small images."""
-    images = load_source(recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed).train.images
+    images = load_source(
+        recipe.scale,
+        recipe.data,
+        recipe.image_size,
+        recipe.train_images,
+        recipe.seed,
+        recipe.skip_unreadable,
+        recipe.max_pixels,
+    ).train.images
     if not isinstance(images, FileImages):
         return {}
     count = min(count, len(images))

@@ -10,6 +10,7 @@ from PIL import Image
 
 import repre_lite as rl
 from repre_lite.cli import main
+from repre_lite.runtime.lock import locked
 
 TINY = ["--steps", "6", "--batch-size", "16", "--train-images", "64"]
 
@@ -199,3 +200,11 @@ def test_an_unreadable_picture_is_named_or_skipped(tree, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert pretrain(tmp_path / "run", *where, "--skip-unreadable") == 0
     assert rl.load_run(tmp_path / "run").summary["skipped_images"] == 1
+
+
+def test_demo_leaves_a_folder_alone_that_another_process_writes_into(tmp_path, capsys):
+    (tmp_path / "recipe.json").write_text("{}")
+    with locked(tmp_path):
+        assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert "another process" in capsys.readouterr().err
+    assert (tmp_path / "recipe.json").exists()
