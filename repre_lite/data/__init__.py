@@ -15,6 +15,8 @@ _HOME = {
     "FileImages": "files",
     "ImageCache": "cache",
     "ImageSet": "image_set",
+    "MaskSet": "masks",
+    "MaskSource": "masks",
     "Scenes": "scenes",
     "Source": "image_set",
     "StepCrops": "stream",
@@ -23,6 +25,7 @@ _HOME = {
     "Views": "views",
     "build_cache": "cache",
     "list_images": "listing",
+    "load_masks": "masks",
     "load_source": "sources",
     "read_image": "reading",
 }
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from .image_set import ImageSet, Source
     from .listing import list_images
     from .loaders import Batches
+    from .masks import MaskSet, MaskSource, load_masks
     from .reading import Decoding, read_image
     from .scenes import Scenes
     from .sources import load_source
@@ -47,6 +51,8 @@ __all__ = [
     "FileImages",
     "ImageCache",
     "ImageSet",
+    "MaskSet",
+    "MaskSource",
     "Scenes",
     "Source",
     "StepCrops",
@@ -55,6 +61,7 @@ __all__ = [
     "Views",
     "build_cache",
     "list_images",
+    "load_masks",
     "load_source",
     "read_image",
     "scenes",

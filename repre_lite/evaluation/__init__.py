@@ -22,6 +22,10 @@ _HOME = {
     "fit_linear": "linear",
     "linear_top1": "linear",
     "score_encoder": "score",
+    "SegmentationScore": "segmentation_metrics",
+    "confusion_matrix": "segmentation_metrics",
+    "mean_accuracy": "segmentation_metrics",
+    "miou": "segmentation_metrics",
     "EncoderSource": "source",
     "read_source": "source",
 }
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
     from .linear import fit_linear as fit_linear
     from .linear import linear_top1 as linear_top1
     from .score import score_encoder as score_encoder
+    from .segmentation_metrics import SegmentationScore as SegmentationScore
+    from .segmentation_metrics import confusion_matrix as confusion_matrix
+    from .segmentation_metrics import mean_accuracy as mean_accuracy
+    from .segmentation_metrics import miou as miou
     from .source import EncoderSource as EncoderSource
     from .source import read_source as read_source
 
