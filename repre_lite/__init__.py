@@ -29,6 +29,7 @@ _HOME = {
     "Stopped": "training.train",
     "Run": "runs",
     "load_run": "runs",
+    "artefact": "course.artefacts",
     "UserError": "runtime.errors",
 }
 _MODULES = ("losses", "heads", "frameworks", "visualize", "course", "evaluation", "data", "runtime")
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import repre_lite.visualize as visualize
 
     from . import data, evaluation, frameworks, heads, losses, runtime
+    from .course.artefacts import artefact
     from .data.scenes import scenes
     from .data.view import View
     from .decoder import ReconstructionDecoder

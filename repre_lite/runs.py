@@ -77,10 +77,7 @@ class Run:
         model = RePre.from_recipe(self.recipe, self.mean, self.std).eval()
         if step == 0:
             return model
-        folder = self.folder / SNAPSHOTS / f"step-{step:07d}"
-        model.framework.evaluated.backbone.load_state_dict(files.load_tensors(folder / ENCODER)[0])
-        if model.decoder is not None:
-            model.decoder.load_state_dict(files.load_tensors(folder / DECODER)[0])
+        load_networks(model, self.folder / SNAPSHOTS / f"step-{step:07d}")
         return model
 
     def images(self, most: int = 2000) -> ImageSet:
@@ -153,20 +150,40 @@ def read_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read a run folder written by `rl.train`; nothing is written. Raises UserError if it is none or has no checkpoint."""
+    """Read a run folder written by `rl.train`; nothing is written.
+
+    A finished run opens without its checkpoint too, with untrained heads, if the encoder it evaluates is the online one.
+    Raises UserError if `folder` holds no run, or neither a checkpoint nor the networks of a finished run.
+    """
     folder = Path(folder).absolute()
     recipe, facts = read_recipe(folder)
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.exists():
-        raise UserError(f"{folder}: no {CHECKPOINT} yet; wait until the run has reached its first checkpoint")
-    model = RePre.from_recipe(recipe, facts["mean"], facts["std"])
-    state = read_checkpoint(checkpoint, recipe)
-    try:
-        model.load_state_dict(state["model"])
-    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError):  # whatever a foreign file causes
-        raise misfit(checkpoint, facts) from None
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    model = RePre.from_recipe(recipe, facts["mean"], facts["std"])
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        state = read_checkpoint(checkpoint, recipe)
+        try:
+            model.load_state_dict(state["model"])
+        except (KeyError, IndexError, TypeError, AttributeError, RuntimeError):  # whatever a foreign file causes
+            raise misfit(checkpoint, facts) from None
+    elif summary.get("finished") and model.framework.evaluated is model.framework.online:
+        load_networks(model, folder)
+    else:
+        raise UserError(f"{folder}: no {CHECKPOINT} yet; wait until the run has reached its first checkpoint")
     return Run(folder, recipe, model.float().eval(), files.read_jsonl(folder / METRICS), summary)
+
+
+def load_networks(model: RePre, folder: Path) -> None:
+    """Read the evaluated encoder and the decoder of `model` from what `save_networks` wrote. Raises UserError if they do not fit."""
+    networks: list[tuple[nn.Module, str]] = [(model.framework.evaluated.backbone, ENCODER)]
+    if model.decoder is not None:
+        networks.append((model.decoder, DECODER))
+    for network, name in networks:
+        tensors, _ = files.load_tensors(folder / name)
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError:
+            raise UserError(f"{folder / name}: does not fit {RECIPE}; restore the files of one run") from None
 
 
 def misfit(checkpoint: Path, facts: dict[str, Any]) -> UserError:

@@ -59,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lessons", nargs="*", type=Path, help="notebooks (default: all)")
     os.environ["REPRE_LITE_SIZE"] = "laptop"
+    os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook
     for path in parser.parse_args().lessons or sorted((HERE / "notebooks").glob("[0-9]*.ipynb")):
         execute(path)
 

@@ -18,6 +18,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from .errors import UserError
+from .quantise import restore
 
 TEMPORARY = ".writing-"
 
@@ -120,10 +121,11 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and metadata of a safetensors file. Raises UserError for any other file."""
+    """The tensors, restored if they are quantised, and metadata of a safetensors file. Raises UserError for any other file."""
     try:
         with safe_open(str(path), framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            return restore(tensors), stream.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give a run folder or a .safetensors file") from None
     except (SafetensorError, OSError):

@@ -1,0 +1,106 @@
+"""Make the trained runs that ship with the package: `rl.artefact("multi")`, "single" and "detached".
+
+python scripts/make_artefacts.py [--steps 3000] [--runs runs/artefacts] [--only multi] [--jobs 1]
+
+All three start from the same encoder and see the same views: `vit_micro`, MoCo v3, 20,000 scenes. Training takes about an
+hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as 8-bit
+integers, those of snapshots with fewer levels, and what that costs in accuracy is measured and written beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from cells import accuracies
+
+import repre_lite as rl
+from repre_lite.course.artefacts import FOLDER
+from repre_lite.data.sources import load_source
+from repre_lite.recipes import Recipe
+from repre_lite.runs import DECODER, ENCODER, METRICS, RECIPE, SNAPSHOTS, SUMMARY, read_json
+from repre_lite.runtime.files import append_jsonl, load_tensors, save_tensors, write_json
+from repre_lite.runtime.quantise import shrink
+
+ARMS = ("multi", "detached", "single")
+KEPT = {"multi": 8, "detached": 8, "single": 0}  # snapshots
+LEVELS, SNAPSHOT_LEVELS = 127, 31
+LINES = 200  # of metrics
+
+
+def recipe_of(arm: str, steps: int) -> Recipe:
+    """The recipe of one arm."""
+    return rl.recipe(
+        "scenes", "moco_v3", reconstruction=arm, steps=steps, train_images=20_000, snapshots=KEPT[arm],
+        device="cpu", precision="fp32",
+    )  # fmt: skip
+
+
+def train(arm: str, steps: int, folder: Path) -> None:
+    """Train one arm into `folder`/`arm`."""
+    rl.train(recipe_of(arm, steps), folder / arm)
+
+
+def pack(run: Path, out: Path) -> None:
+    """Write the finished `run` into `out`, small."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    shutil.copy(run / RECIPE, out / RECIPE)
+    lines = rl.load_run(run).metrics
+    every = -(-len(lines) // LINES)
+    for record in [*lines[:-1:every], lines[-1]]:
+        append_jsonl(out / METRICS, record)
+    _shrink(run, out, LEVELS)
+    steps = sorted((run / SNAPSHOTS).glob("step-*"))
+    for folder in steps[:-1]:  # the last is the run itself
+        _shrink(folder, out / SNAPSHOTS / folder.name, SNAPSHOT_LEVELS)
+    write_json(out / SUMMARY, read_json(run / SUMMARY))
+    before, after = measure(rl.load_run(run)), measure(rl.load_run(out))
+    write_json(out / SUMMARY, read_json(run / SUMMARY) | after | {f"{name}_fp32": v for name, v in before.items()})
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out.name}: {size / 1e6:.1f} MB, fp32 {before}, packed {after}", flush=True)
+
+
+def _shrink(source: Path, out: Path, levels: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (ENCODER, DECODER):
+        tensors, metadata = load_tensors(source / name)
+        save_tensors(out / name, shrink(tensors, levels), metadata)
+
+
+def measure(run: rl.Run) -> dict[str, float]:
+    """k-NN of 2,000 validation scenes by 20,000, and L1 of whole scenes and their reconstructions."""
+    source = load_source("scenes", None, image_size=32)
+    assert source.val is not None
+    view = source.val.images[:].float() / 255  # (B, 3, H, W)
+    with torch.no_grad():
+        drawn = torch.cat([run.reconstruct(part) for part in view.split(200)])
+    found = accuracies(run.evaluated, source, 20_000, 2_000, True)
+    return {
+        "knn_top1": found["knn"],
+        "linear_top1": found["linear"],
+        "scene_l1": round(float((drawn - view).abs().mean()), 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--runs", type=Path, default=Path("runs/artefacts"), help="where to train")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where to pack them (default: the package)")
+    parser.add_argument("--only", choices=ARMS, nargs="+", default=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    options = parser.parse_args()
+    os.environ["REPRE_LITE_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        pool.starmap(train, [(arm, options.steps, options.runs) for arm in options.only], chunksize=1)
+    for arm in options.only:
+        pack(options.runs / arm, options.out / arm)
+
+
+if __name__ == "__main__":
+    main()

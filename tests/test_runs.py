@@ -1,0 +1,58 @@
+"""A run folder without its checkpoint, as artefacts are stored: the evaluated networks suffice if training has ended."""
+
+import json
+
+import pytest
+import torch
+from small import SMALL, TINY
+
+import repre_lite as rl
+from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, SUMMARY
+from repre_lite.runtime.files import load_tensors, save_tensors
+from repre_lite.runtime.quantise import shrink
+
+
+def trained(out, framework="moco_v3"):
+    recipe = rl.recipe(
+        "scenes", framework, steps=2, batch_size=8, train_images=32, encoder=TINY, method=SMALL[framework], device="cpu"
+    )
+    return rl.train(recipe, out, quiet=True)
+
+
+def test_a_finished_run_opens_without_its_checkpoint(tmp_path):
+    run = trained(tmp_path / "run")
+    view = torch.rand(2, 3, 32, 32)
+    whole = run.reconstruct(view)
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    assert torch.equal(rl.load_run(tmp_path / "run").reconstruct(view), whole)
+
+    for name in (ENCODER, DECODER):  # and with weights as small integers
+        path = tmp_path / "run" / name
+        save_tensors(path, shrink(load_tensors(path)[0]))
+    small = rl.load_run(tmp_path / "run").reconstruct(view)
+    assert not torch.equal(small, whole)
+    assert (small - whole).abs().max() < 0.05 * whole.abs().max()
+
+
+def test_an_unfinished_run_does_not(tmp_path):
+    trained(tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    summary = json.loads((tmp_path / "run" / SUMMARY).read_text())
+    (tmp_path / "run" / SUMMARY).write_text(json.dumps(summary | {"finished": False}))
+    with pytest.raises(rl.UserError, match="wait until the run has reached its first checkpoint"):
+        rl.load_run(tmp_path / "run")
+
+
+def test_nor_one_whose_decoder_reads_another_encoder_than_the_evaluated(tmp_path):
+    trained(tmp_path / "run", "dino")
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    with pytest.raises(rl.UserError, match=CHECKPOINT):
+        rl.load_run(tmp_path / "run")
+
+
+def test_networks_of_another_run_are_refused(tmp_path):
+    trained(tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    save_tensors(tmp_path / "run" / ENCODER, {"foreign": torch.zeros(1)})
+    with pytest.raises(rl.UserError, match="encoder.safetensors: does not fit recipe.json"):
+        rl.load_run(tmp_path / "run")
