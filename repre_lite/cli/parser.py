@@ -38,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.set_defaults(run="repre_lite.cli.verbs:pretrain")
 
     evaluate = verbs.add_parser("evaluate", help="k-NN and linear probe, beside the untrained encoder")
-    evaluate.add_argument("source", metavar="SOURCE", help="a run folder, an exported folder or an encoder file")
+    evaluate.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run folder, an exported folder, an encoder file, the name of a timm model with pretrained weights, or "
+        "random: an untrained encoder",
+    )
     evaluate.add_argument(
         "--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="what to measure (default knn linear)"
     )
@@ -53,6 +58,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the linear probe reads the class tokens of the last N blocks, as DINO's with 4 (default: the pooled feature)",
     )
+    evaluate.add_argument(
+        "--arch", metavar="NAME", help="which encoder, with random (vit_micro vit_tiny ... or timm's name)"
+    )
+    evaluate.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="with a timm name or random (default: that of the weights; that of the scale)",
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of an encoder that is random (default 0)")
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
     evaluate.set_defaults(run="repre_lite.cli.verbs:evaluate")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.score import evaluated_on, score_encoder
-from ..evaluation.source import read_source
-from ..recipes import Recipe, override, recipe
+from ..evaluation.source import RANDOM, read_source
+from ..recipes import SCALES, Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
@@ -53,6 +53,9 @@ def evaluate(
     data: str | None,
     train_images: int | None,
     blocks: int | None,
+    arch: str | None,
+    image_size: int | None,
+    seed: int,
     device: str,
 ) -> int:
     """`repre-lite evaluate`: each protocol on the encoder, on the same encoder untrained, and k-NN on raw pixels."""
@@ -60,9 +63,12 @@ def evaluate(
     place = pick_device(device)
     distributed.start(place)
     try:
-        read = read_source(source)
+        if source == RANDOM and image_size is None and scale is not None:
+            image_size = SCALES[scale]["image_size"]
+        read = read_source(source, arch, image_size, seed)
         images = read.images(scale, data, train_images)
-        results = score_encoder(read.encoder, read.untrained(), images, protocol, place, read.mean, read.std, blocks)
+        untrained = None if read.random else read.untrained()
+        results = score_encoder(read.encoder, untrained, images, protocol, place, read.mean, read.std, blocks)
         main = distributed.is_main()
     finally:
         distributed.finish()

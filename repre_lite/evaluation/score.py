@@ -18,7 +18,7 @@ from .linear import LEAST, linear_top1
 
 def score_encoder(
     encoder: TappedEncoder,
-    untrained: TappedEncoder,
+    untrained: TappedEncoder | None,
     source: Source,
     protocols: Sequence[str],
     device: torch.device,
@@ -28,9 +28,10 @@ def score_encoder(
 ) -> dict[str, float]:
     """Accuracies in [0, 1] by name, of an encoder and of its `untrained` control (names that end in `_untrained`).
 
-    `protocols`: "knn", "linear" or both. `blocks`: the linear probe reads the class tokens of that many last blocks, 4 in
-    the published results of DINO with ViT-S; None: the pooled feature. `linear_blocks` says so in the results. A protocol that `source` does not allow is left out, and a line printed that
-    says why. Raises UserError if features are not finite.
+    Without a control (None) those of the encoder alone. `protocols`: "knn", "linear" or both. `blocks`: the linear probe
+    reads the class tokens of that many last blocks, 4 in the published results of DINO with ViT-S; None: the pooled
+    feature. `linear_blocks` says so in the results. A protocol that `source` does not allow is left out, and a line
+    printed that says why. Raises UserError if features are not finite.
     """
     reason = unfit(source)
     if reason:
@@ -43,8 +44,10 @@ def score_encoder(
         say(f"{len(train)} labelled training images, so the linear probe is skipped; it needs {LEAST} or more")
         linear = False
     results = {}
-    for suffix, network in (("", encoder), ("_untrained", untrained)):
-        network = network.to(device)
+    for suffix, held in (("", encoder), ("_untrained", untrained)):
+        if held is None:
+            continue
+        network = held.to(device)
         x, x_val = (finite(extract_shared(network, part.images, mean, std)) for part in (train, val))
         if "knn" in protocols:
             results[f"knn_top1{suffix}"] = knn_top1(x, train.labels, x_val, val.labels)

@@ -1,4 +1,7 @@
-"""Reading an encoder from what `evaluate` and `export` take: a run folder, an exported folder, an encoder file."""
+"""Reading an encoder from what `evaluate`, `transfer` and `export` take.
+
+A run folder, an exported folder, an encoder file, the name of a timm model with pretrained weights, or `random`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,22 @@ from torch import Tensor
 
 from ..data.image_set import Source
 from ..data.sources import load_source
-from ..encoder import TappedEncoder
+from ..encoder import TappedEncoder, build_encoder
 from ..recipes import Recipe, from_dict
-from ..repre import RePre
+from ..repre import IMAGENET_MEAN, IMAGENET_STD, RePre
 from ..runs import ENCODER, RECIPE, load_run
 from ..runtime import files
 from ..runtime.errors import UserError
 from ..runtime.randomness import fork
+from .pretrained import load_pretrained, normalisation
 
+RANDOM = "random"
+ACCEPTED = (
+    "a run folder",
+    "an exported folder",
+    "a .safetensors file",
+    "the name of a timm model with pretrained weights",
+)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names of a hub's model folder
 
 
@@ -27,8 +38,9 @@ class EncoderSource:
     """An encoder and how to use it.
 
     `encoder` is on the CPU, in evaluation mode; `mean` and `std` normalise its images. `recipe` is how it was trained,
-    None for a file that does not hold it. `run` is the run folder, None if the encoder comes from elsewhere.
-    `description` is the metadata of its file: timm name and arguments, image size, framework.
+    None if that is not known. `run` is the run folder, None if the encoder comes from elsewhere. `description` is the
+    metadata of its file: timm name and arguments, image size, framework. `random`: the encoder itself is untrained, so it
+    needs no control.
     """
 
     name: str
@@ -38,22 +50,24 @@ class EncoderSource:
     recipe: Recipe | None
     run: Path | None
     description: dict[str, str]
+    random: bool = False
 
     def untrained(self) -> TappedEncoder:
         """The same encoder as it was initialised, the control of every protocol; the same at every call.
 
-        Without a recipe it is drawn from seed 0.
+        Without a recipe it is drawn from seed 0, with timm's initialisation.
         """
         return _initialised(self.recipe, self.description, self.mean, self.std)
 
     def images(self, scale: str | None = None, data: str | None = None, train_images: int | None = None) -> Source:
         """The images to evaluate on: those of `scale` and `data`, by default those of the recipe.
 
-        `train_images` limits the training images; by default as many as the recipe has. Raises UserError if neither
-        `scale` nor the recipe says which images.
+        `data` without a scale is a folder of images, unless the recipe says more. `train_images` limits the training
+        images; by default as many as the recipe has. Raises UserError if nothing says which images.
         """
         held, size = self.recipe, self.encoder.image_size
         if held is None:
+            scale = scale or ("folder" if data is not None else None)
             if scale is None:
                 raise UserError(f"{self.name}: does not hold its recipe; say with scale= and data= which images to use")
             return load_source(scale, data, size, train_images)
@@ -68,21 +82,67 @@ class EncoderSource:
         )
 
 
-def read_source(source: str | Path) -> EncoderSource:
-    """Read an encoder from a run folder, from a folder or from a `.safetensors` file that `export` wrote.
+def read_source(
+    source: str | Path, arch: str | None = None, image_size: int | None = None, seed: int = 0
+) -> EncoderSource:
+    """Read an encoder from a run folder, from a folder or a `.safetensors` file that `export` wrote, or from timm.
 
-    Raises UserError if `source` is none of these, is damaged, or holds weights that are not finite.
+    A timm name, such as `vit_small_patch16_224.dino`, means its pretrained weights, downloaded by timm; `image_size` may
+    differ from theirs. `random` is the untrained encoder `arch`, for images of `image_size` pixels (224, or 32 for a
+    `_micro` one), drawn from `seed`, with timm's initialisation. A file or folder of the same name comes first. Raises
+    UserError if `source` is none of these, is damaged, or holds weights that are not finite, and for options that it has
+    no use for.
     """
-    path = Path(source)
-    if (path / CONFIG).is_file() and not (path / RECIPE).exists():
-        read = _read_file(path / WEIGHTS, str(source))
+    path, name = Path(source), str(source)
+    if name == RANDOM and not path.exists():
+        return _random(arch, image_size, seed)
+    if arch is not None:
+        raise UserError(f"arch={arch} goes with the source random; {name} has its own architecture")
+    if not path.exists() and timm.is_model(name):
+        read = _from_timm(name, image_size)
+    elif not path.exists():
+        raise UserError(
+            f"{name}: no such file or folder, and no timm model of that name; give {', '.join(ACCEPTED)}, "
+            "or random with arch="
+        )
+    elif image_size is not None:
+        raise UserError(f"image_size={image_size} goes with a timm name or random; {name} has its own image size")
+    elif (path / CONFIG).is_file() and not (path / RECIPE).exists():
+        read = _read_file(path / WEIGHTS, name)
     elif path.is_dir():
         run = load_run(path)
-        read = EncoderSource(str(source), run.evaluated, run.mean, run.std, run.recipe, path, {})
+        read = EncoderSource(name, run.evaluated, run.mean, run.std, run.recipe, path, {})
     else:
-        read = _read_file(path, str(source))
+        read = _read_file(path, name)
     check_finite(read.encoder.state_dict(), read.name)
     return read
+
+
+def _random(arch: str | None, image_size: int | None, seed: int) -> EncoderSource:
+    """The untrained encoder `arch`, the control of any other."""
+    if arch is None:
+        raise UserError(f"{RANDOM}: say with arch= which encoder, such as arch=vit_micro")
+    with fork(seed, "encoder"):
+        encoder = build_encoder(arch, image_size or (32 if arch.endswith("_micro") else 224)).eval()
+    description = _describe(encoder, IMAGENET_MEAN, IMAGENET_STD)
+    return EncoderSource(f"{RANDOM} {arch}", encoder, IMAGENET_MEAN, IMAGENET_STD, None, None, description, random=True)
+
+
+def _from_timm(name: str, image_size: int | None) -> EncoderSource:
+    encoder = load_pretrained(name, image_size)
+    mean, std = normalisation(encoder)
+    return EncoderSource(name, encoder, mean, std, None, None, _describe(encoder, mean, std))
+
+
+def _describe(encoder: TappedEncoder, mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, str]:
+    """What a file of the encoder's weights would have as metadata."""
+    return {
+        "timm_name": encoder.timm_name,
+        "timm_args": json.dumps(encoder.timm_args | {"num_classes": 0}),
+        "image_size": str(encoder.image_size),
+        "mean": json.dumps(mean),
+        "std": json.dumps(std),
+    }
 
 
 def check_finite(tensors: dict[str, Tensor], name: str) -> None:
