@@ -27,7 +27,7 @@ class Losses(NamedTuple):
 
     `total` is minimised; `contrastive` and `reconstruction` are the raw losses (None if there is none);
     `reconstructed` (B, 3, H, W) is the decoder's image of view 1; `embedding` (B, D) the framework's; `monitors` its own
-    further scalars.
+    further scalars; `last_tap` (B, C, h, w) the deepest tap of view 1, without gradient.
     """
 
     total: Tensor
@@ -36,6 +36,7 @@ class Losses(NamedTuple):
     reconstructed: Tensor | None
     embedding: Tensor
     monitors: dict[str, Tensor]
+    last_tap: Tensor
 
 
 class RePre(nn.Module):
@@ -126,7 +127,8 @@ class RePre(nn.Module):
         """
         inputs = [self.normalise(view) for view in views]
         seen = inputs if hidden is None else [hide(inputs[0], hidden), *inputs[1:]]
-        online = self.framework.encode(seen, taps=self.reconstructed_views)  # one forward serves both branches
+        # one forward serves both branches; without a decoder the taps of view 1 are only watched
+        online = self.framework.encode(seen, taps=max(1, self.reconstructed_views))
 
         reconstructed, reconstruction = None, None  # reconstructive pre-training, lines 6 to 9
         if self.decoder is not None:
@@ -138,7 +140,10 @@ class RePre(nn.Module):
 
         total = self.combine(contrast.loss, reconstruction)  # combining objectives, line 13
         contrastive = None if isinstance(self.framework, ReconstructionOnly) else contrast.loss
-        return Losses(total, contrastive, reconstruction, reconstructed, contrast.embedding, contrast.monitors)
+        last_tap = online[0].taps[-1].detach()
+        return Losses(
+            total, contrastive, reconstruction, reconstructed, contrast.embedding, contrast.monitors, last_tap
+        )
 
     def reconstruct(self, taps: Sequence[Tensor]) -> Tensor:
         """The decoder's image (B, 3, H, W) of one view; without gradient to its taps if `detached`."""

@@ -10,7 +10,7 @@ from ..runtime.errors import UserError
 from .options import add_recipe_options
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PROTOCOLS = ("knn", "linear")
+PROTOCOLS = ("knn", "linear", "diversity")
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_recipe_options(pretrain, "scenes")
     pretrain.set_defaults(run="repre_lite.cli.verbs:pretrain")
 
-    evaluate = verbs.add_parser("evaluate", help="k-NN and linear probe, beside the untrained encoder")
+    evaluate = verbs.add_parser("evaluate", help="measure an encoder, beside the same encoder untrained")
     evaluate.add_argument(
         "source",
         metavar="SOURCE",
@@ -45,7 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
         "random: an untrained encoder",
     )
     evaluate.add_argument(
-        "--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="what to measure (default knn linear)"
+        "--protocol",
+        nargs="+",
+        choices=PROTOCOLS,
+        default=["knn", "linear"],
+        help="what to measure; diversity: how different the patches of an image are, tap by tap (default knn linear)",
     )
     evaluate.add_argument("--scale", choices=tuple(SCALES), help="images of another scale (default: the run's)")
     evaluate.add_argument("--data", metavar="FOLDER", help="labelled images (default: the run's)")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.score import evaluated_on, score_encoder
+from ..evaluation.protocols import run_protocols
 from ..evaluation.source import RANDOM, read_source
 from ..recipes import SCALES, Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
@@ -58,7 +58,7 @@ def evaluate(
     seed: int,
     device: str,
 ) -> int:
-    """`repre-lite evaluate`: each protocol on the encoder, on the same encoder untrained, and k-NN on raw pixels."""
+    """`repre-lite evaluate`: each protocol on the encoder and on the same encoder untrained, into the run's summary."""
     set_threads()
     place = pick_device(device)
     distributed.start(place)
@@ -66,17 +66,11 @@ def evaluate(
         if source == RANDOM and image_size is None and scale is not None:
             image_size = SCALES[scale]["image_size"]
         read = read_source(source, arch, image_size, seed)
-        images = read.images(scale, data, train_images)
-        untrained = None if read.random else read.untrained()
-        results = score_encoder(read.encoder, untrained, images, protocol, place, read.mean, read.std, blocks)
+        results = run_protocols(read, protocol, place, scale, data, train_images, blocks)
         main = distributed.is_main()
     finally:
         distributed.finish()
-    if not main:
-        return 0
-    for name, value in results.items():
-        print(f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}")
-    if read.run is not None and results:
-        merge_summary(read.run, {"linear_blocks": None, "evaluated_on": evaluated_on(images)} | results)
+    if main and read.run is not None and results:
+        merge_summary(read.run, results)
         print(f"written into {read.run / SUMMARY}")
     return 0

@@ -13,6 +13,8 @@ _HOME = {
     "advice": "collapse",
     "effective_rank": "collapse",
     "embedding_std": "collapse",
+    "patch_cosine": "collapse",
+    "measure_diversity": "diversity",
     "export_encoder": "export",
     "at_size": "features",
     "extract": "features",
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from .collapse import advice as advice
     from .collapse import effective_rank as effective_rank
     from .collapse import embedding_std as embedding_std
+    from .collapse import patch_cosine as patch_cosine
+    from .diversity import measure_diversity as measure_diversity
     from .export import export_encoder as export_encoder
     from .features import at_size as at_size
     from .features import extract as extract

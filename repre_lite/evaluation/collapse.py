@@ -1,4 +1,4 @@
-"""Gauges that show a collapsing embedding before the accuracy does."""
+"""Gauges that show a collapsing embedding, or patches that become alike, before the accuracy does."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def effective_rank(embedding: Tensor) -> float:
     values = torch.linalg.svdvals(centred)
     share = values / values.sum().clamp(min=1e-12)
     return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())
+
+
+def patch_cosine(tap: Tensor) -> Tensor:
+    """How alike the patches of one image are: the mean cosine between two different patches of each image, fp32 (B,).
+
+    `tap` (B, C, h, w). 1 if all patches point the same way, 0 if each two are orthogonal; NaN for a single patch.
+    Contrastive learning makes the patches of an image alike (Park et al., ICLR 2023, section 3).
+    """
+    unit = F.normalize(tap.float().flatten(2), dim=1)  # (B, C, N)
+    count = unit.shape[2]
+    own = unit.square().sum((1, 2))  # (B,), N unless a patch is zero: the pairs of a patch with itself
+    return (unit.sum(2).square().sum(1) - own) / (count * (count - 1))
 
 
 def advice(gauges: dict[str, float], batch_size: int) -> str | None:

@@ -19,7 +19,7 @@ from ..data.loaders import Batches
 from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views
-from ..evaluation.collapse import effective_rank, embedding_std
+from ..evaluation.collapse import effective_rank, embedding_std, patch_cosine
 from ..hide import hidden_patches
 from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
@@ -29,6 +29,8 @@ from ..runtime.memory import enough_memory
 from ..runtime.randomness import generator
 from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
 from .step import NonFiniteError, Step
+
+WATCHED = 256  # images of a step, over all processes, whose patches are compared when it is logged
 
 
 class Training:
@@ -180,6 +182,7 @@ class Training:
             "reconstruction": losses.reconstruction,
             "weight_contrastive": weights[0],
             "weight_reconstruction": weights[1],
+            "patch_cosine": patch_cosine(losses.last_tap[: max(1, WATCHED // distributed.world_size())]).mean(),
             **losses.monitors,
         }
         present = {name: value.detach().double() for name, value in scalars.items() if value is not None}
@@ -193,7 +196,7 @@ class Training:
             weights={name: numbers.get(f"weight_{name}") for name in ("contrastive", "reconstruction")},
             lr=rate_at(self.recipe, self.step - 1, self.total_steps, self.warmup_steps),
             images_per_second=images_per_second,
-            gauges=gauges | {name: numbers[name] for name in losses.monitors},
+            gauges=gauges | {name: numbers[name] for name in ("patch_cosine", *losses.monitors)},
             model=self.model,
             views=views,
             reconstructed=losses.reconstructed,

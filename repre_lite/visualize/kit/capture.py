@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...encoder import Features, encode
+from ...evaluation.attention import attention_blocks, watched
 from ...runtime.errors import UserError
 
 
@@ -85,12 +85,12 @@ def capture(backbone: nn.Module, image: Tensor, indices: tuple[int, ...] = ()) -
     Fused attention never forms the weights, so it is off during this forward and as before afterwards; the hooks are
     gone afterwards too. Raises UserError for an encoder whose blocks have no attention weights to capture.
     """
-    blocks = [module for module in backbone.modules() if hasattr(getattr(module, "attn", None), "attn_drop")]
+    blocks = attention_blocks(backbone)
     caught: list[dict[str, Tensor]] = [{} for _ in blocks]
     unseen = UserError("no attention weights found in the blocks of this encoder; choose another timm ViT or a Swin")
     if not blocks:
         raise unseen
-    with _watched(backbone, blocks, caught):
+    with watched(backbone, blocks, caught):
         features = encode(backbone, image[None], indices or (0,))
     if any("weights" not in one for one in caught):
         raise unseen
@@ -109,33 +109,6 @@ def middle_half(blocks: Sequence[BlockAttention]) -> tuple[int, ...]:
     """
     first, last = len(blocks) // 4, max(len(blocks) // 4 + 1, 3 * len(blocks) // 4)
     return tuple(index for index in range(first, last) if blocks[index].grid == blocks[first].grid)
-
-
-@contextmanager
-def _watched(backbone: nn.Module, blocks: list[nn.Module], caught: list[dict[str, Tensor]]) -> Iterator[None]:
-    """In evaluation mode, with fused attention off and hooks that keep weights and outputs; all undone at the end."""
-    fused = [(m, m.fused_attn) for m in backbone.modules() if hasattr(m, "fused_attn")]
-    modes = [(m, m.training) for m in backbone.modules()]
-    handles = []
-    try:
-        backbone.eval()
-        for module, _ in fused:
-            module.fused_attn = False  # type: ignore[assignment]
-        for block, kept in zip(blocks, caught, strict=True):
-            handles += [
-                block.attn.attn_drop.register_forward_pre_hook(  # type: ignore[union-attr]
-                    lambda _, inputs, kept=kept: kept.update(weights=inputs[0])
-                ),
-                block.register_forward_hook(lambda _, __, output, kept=kept: kept.update(output=output)),
-            ]
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, value in fused:
-            module.fused_attn = value
-        for module, mode in modes:
-            module.training = mode
 
 
 def _on_grid(block: nn.Module, weights: Tensor, output: Tensor, h: int, w: int, class_token: bool) -> BlockAttention:
