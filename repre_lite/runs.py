@@ -23,7 +23,7 @@ from .runtime.errors import UserError
 
 RECIPE, METRICS, CHECKPOINT = "recipe.json", "metrics.jsonl", "checkpoint.pt"
 ENCODER, DECODER, SUMMARY = "encoder.safetensors", "decoder.safetensors", "summary.json"
-SNAPSHOTS = "snapshots"
+SNAPSHOTS, NONFINITE = "snapshots", "nonfinite.pt"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.data.sources import load_source
 from repre_lite.encoder import TappedEncoder
 from repre_lite.evaluation import at_size, extract, knn_top1, linear_top1
-from repre_lite.evaluation.collapse import advice
+from repre_lite.evaluation.chart import Chart
+from repre_lite.evaluation.symptoms import collapsed
 from repre_lite.recipes import Recipe
 from repre_lite.runtime.errors import UserError
 from repre_lite.runtime.files import write_json
@@ -130,7 +131,7 @@ def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, l
         "reconstruction_error": reconstruction_error(training),
         "embedding_std": last.gauges["embedding_std"],
         "effective_rank": last.gauges["effective_rank"],
-        "collapsed": advice(last.gauges, recipe.batch_size) is not None,
+        "collapsed": collapsed(Chart([first.record()], [last.record()], vars(recipe))) is not None,
         "seconds": round(time.perf_counter() - began, 1),
     }
 

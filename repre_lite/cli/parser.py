@@ -92,6 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--out", metavar="FILE.html", help="the page (default RUN/report.html for one run)")
     report.set_defaults(run="repre_lite.report:report")
 
+    doctor = verbs.add_parser("doctor", help="what the metrics of a run show, in sentences")
+    doctor.add_argument("run_folder", metavar="RUN", help="a run folder, finished or not")
+    doctor.set_defaults(run="repre_lite.cli.verbs:doctor")
+
     plan = verbs.add_parser("plan", help="what a run takes, before paying for it: memory, input, hours")
     add_recipe_options(plan, "imagenet1k")
     plan.add_argument("--gpus", default="8xV100", help="number and name, such as 8xV100-32GB (default 8xV100)")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..evaluation.doctor import examine
 from ..evaluation.protocols import run_protocols
 from ..evaluation.source import RANDOM, read_source
 from ..recipes import SCALES, Recipe, override, recipe
@@ -13,6 +14,7 @@ from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
 from ..training.train import Stopped, train
+from .options import in_options
 
 
 def pretrain(out: str, assignments: Sequence[str], **options: Any) -> int:
@@ -73,4 +75,11 @@ def evaluate(
     if main and read.run is not None and results:
         merge_summary(read.run, results)
         print(f"written into {read.run / SUMMARY}")
+    return 0
+
+
+def doctor(run_folder: str) -> int:
+    """`repre-lite doctor`: what the metrics of a run show, a line for each finding."""
+    for finding in examine(run_folder):
+        print(in_options(str(finding)))
     return 0

@@ -26,12 +26,12 @@ def fingerprint(paths: Sequence[Path]) -> str:
         status = os.stat(path)
         digest.update(os.fsencode(f"{path[beginning:]}/{status.st_size}/{status.st_mtime_ns}\n"))
     with ThreadPoolExecutor(THREADS) as pool:
-        for sample in pool.map(_sample, paths[:: -(-len(paths) // SAMPLED) or 1]):
+        for sample in pool.map(content, paths[:: -(-len(paths) // SAMPLED) or 1]):
             digest.update(sample)
     return digest.hexdigest()[:16]
 
 
-def _sample(path: Path) -> bytes:
+def content(path: Path) -> bytes:
     """A hash of a file's blocks, or of the reason why it cannot be opened, which reading will report."""
     digest = hashlib.sha256()
     try:

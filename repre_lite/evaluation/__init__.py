@@ -1,4 +1,4 @@
-"""How good an encoder is: k-nearest neighbours, a linear probe, and gauges of collapse; and reading and exporting encoders.
+"""How good an encoder is: k-nearest neighbours, a linear probe, gauges of collapse, a doctor; and reading and exporting encoders.
 
 Names are imported when first used.
 """
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazy
 
 _HOME = {
-    "advice": "collapse",
+    "Finding": "symptoms",
+    "diagnose": "doctor",
+    "examine": "doctor",
     "effective_rank": "collapse",
     "embedding_std": "collapse",
     "patch_cosine": "collapse",
@@ -33,11 +35,12 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from .collapse import advice as advice
     from .collapse import effective_rank as effective_rank
     from .collapse import embedding_std as embedding_std
     from .collapse import patch_cosine as patch_cosine
     from .diversity import measure_diversity as measure_diversity
+    from .doctor import diagnose as diagnose
+    from .doctor import examine as examine
     from .export import export_encoder as export_encoder
     from .features import at_size as at_size
     from .features import extract as extract
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from .segmentation_metrics import miou as miou
     from .source import EncoderSource as EncoderSource
     from .source import read_source as read_source
+    from .symptoms import Finding as Finding
 
 
 __getattr__, __dir__ = lazy(__name__, _HOME)

@@ -38,22 +38,3 @@ def patch_cosine(tap: Tensor) -> Tensor:
     count = unit.shape[2]
     own = unit.square().sum((1, 2))  # (B,), N unless a patch is zero: the pairs of a patch with itself
     return (unit.sum(2).square().sum(1) - own) / (count * (count - 1))
-
-
-def advice(gauges: dict[str, float], batch_size: int) -> str | None:
-    """A sentence of advice where the gauges say collapse, else None. Not every framework has every gauge."""
-    if gauges["embedding_std"] < 0.1:
-        return (
-            f"the embedding is collapsing (spread {gauges['embedding_std']:.2f}, healthy is near 1): "
-            "try a lower --lr, a longer --warmup-epochs or a larger --batch-size"
-        )
-    if gauges["effective_rank"] < 2 and batch_size > 8:
-        return (
-            f"the embedding uses {gauges['effective_rank']:.1f} directions only: check the data and the learning rate"
-        )
-    if gauges.get("loss_over_chance", 0.0) > 0.99:
-        return (
-            f"the loss is {gauges['loss_over_chance']:.1%} of what knowing nothing gives: nothing is learned yet, or all has "
-            "collapsed; try another --lr"
-        )
-    return None

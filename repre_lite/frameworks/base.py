@@ -68,6 +68,9 @@ class Framework(nn.Module):
     small: ClassVar[Mapping[str, Any]] = {}  # fields of a Recipe below 224 pixels, on top of the scale's
     published: ClassVar[Mapping[str, Published]] = {}  # arch, or "arch/epochs" -> settings on ImageNet-1k
     loss_floor: ClassVar[float] = 0.0  # the lowest value `contrast` can return; RePre shifts by it before weighting
+    loss_rises: ClassVar[bool] = (
+        False  # whether the loss rises at first though all is well: a queue fills, a centre moves
+    )
     decay_vectors: ClassVar[bool] = False  # whether weight decay also applies to biases and norms
     cosine_after_warmup: ClassVar[bool] = True  # whether the rate's cosine begins after warm-up or at step 0
     watch: ClassVar[str] = ""  # what to look at if this framework collapses

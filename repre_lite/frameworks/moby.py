@@ -56,6 +56,7 @@ class MoBY(Framework):
         "swin_tiny": Published(SOURCE, IMAGENET),
     }
     cosine_after_warmup = False
+    loss_rises = True
     watch = "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
 
     @classmethod

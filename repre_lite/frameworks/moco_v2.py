@@ -64,6 +64,7 @@ class MoCoV2(Framework):
         ),
         "swin_tiny": Published("no published recipe found; ViT-S's", VIT_S, ours=tuple(VIT_S)),
     }  # fmt: skip
+    loss_rises = True
     watch = "a loss at ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
 
     @classmethod

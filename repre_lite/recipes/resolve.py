@@ -101,7 +101,7 @@ def _several_sizes(held: Recipe) -> Recipe:
     return dataclasses.replace(held, encoder=several | held.encoder)
 
 
-def _method_settings(cls: type[Framework]) -> dict[str, Any]:
+def method_settings(cls: type[Framework]) -> dict[str, Any]:
     """The framework's own settings and their defaults, from its constructor."""
     parameters = inspect.signature(cls).parameters
     return {name: parameter.default for name, parameter in parameters.items() if name != "encoder"}
@@ -109,7 +109,7 @@ def _method_settings(cls: type[Framework]) -> dict[str, Any]:
 
 def _check_method(cls: type[Framework], given: Iterable[str]) -> None:
     """Raise UserError for a setting that the framework does not have."""
-    known = _method_settings(cls)
+    known = method_settings(cls)
     for name in given:
         if name not in known:
             raise UserError(f"method.{name}: {cls.__name__} has no such setting; it has {', '.join(known) or 'none'}")

@@ -14,7 +14,7 @@ from ..runtime.device import set_threads
 from ..runtime.errors import UserError
 from ..visualize.kit.extra import extra
 from .arms import group
-from .numbers import curves, environment, recipes, summary
+from .numbers import curves, diagnosis, environment, recipes, summary
 from .pieces import text
 from .visuals import visual_sections
 
@@ -40,7 +40,7 @@ def report(runs: list[str], out: str | None) -> int:
 def page(runs: Sequence[Run]) -> str:
     """The whole page. Runs that differ only in the seed are one arm; the others are compared with the first."""
     arms = group(runs)
-    sections = {"Summary": summary(arms), "Curves": curves(arms), **visual_sections(arms)}
+    sections = {"Summary": summary(arms), "Diagnosis": diagnosis(runs), "Curves": curves(arms), **visual_sections(arms)}
     sections |= {"Recipe": recipes(arms), "Environment": environment(runs)}
     names = {name: name.lower().replace(" ", "-") for name in sections}
     body = "\n".join(

@@ -6,11 +6,12 @@ import json
 import statistics
 from collections.abc import Sequence
 
+from ..evaluation.doctor import diagnose
 from ..recipes import identity
 from ..runs import RECIPE, Run, read_json
 from ..visualize.curves import Curves
 from .arms import Arm
-from .pieces import svg, table
+from .pieces import svg, table, text
 
 # Key of summary.json -> name and format; % is for fractions of 1.
 MEASURES: dict[str, tuple[str, str]] = {
@@ -80,6 +81,15 @@ def _mean(values: dict[int, float], kind: str, sign: str = "") -> str:
     mean = _written(statistics.fmean(values.values()), kind, sign)
     spread = f" ± {_written(statistics.stdev(values.values()), kind)}" if len(values) > 1 else ""
     return mean + spread
+
+
+def diagnosis(runs: Sequence[Run]) -> str:
+    """What the metrics of each run show, in sentences."""
+    shown = []
+    for run in runs:
+        found = [str(finding) for finding in diagnose(run.metrics, read_json(run.folder / RECIPE))]
+        shown.append(f"<p>{text(run.folder.name)}: {text('. '.join(found))}.</p>")
+    return "\n".join(shown)
 
 
 def curves(arms: list[Arm]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..data.repeats import repeats
 from ..recipes import HOW
 from ..runtime import distributed
 from ..runtime.device import describe_device
@@ -29,6 +30,7 @@ def facts(training: Training) -> dict[str, Any]:
         "image_count": len(source.train),
         "classes": list(source.train.classes),
         "fingerprint": source.fingerprint,
+        "repeats": repeats(source.train),
         "mean": list(source.mean),
         "std": list(source.std),
         "precision_used": training.precision.name,

@@ -8,14 +8,12 @@ from typing import Any
 import torch
 
 from ..data.loaders import Batches
-from ..runs import read_recipe
+from ..runs import NONFINITE, read_recipe
 from ..runtime import distributed, files
 from .facts import facts
 from .loop import Training
 from .resume import check_images, load
 from .step import NonFiniteError
-
-NONFINITE = "nonfinite.pt"
 
 
 class Rewind:

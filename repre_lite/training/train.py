@@ -8,15 +8,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..data.workers import watched
-from ..evaluation.collapse import advice
+from ..evaluation.doctor import EARLY, HEALTHY, SLOW, diagnose
 from ..evaluation.features import extract_shared
 from ..evaluation.knn import knn_top1
 from ..recipes import Recipe
-from ..runs import CHECKPOINT, ENCODER, METRICS, RECIPE, SNAPSHOTS, SUMMARY, Run, load_run, merge_summary, read_json
+from ..runs import (
+    CHECKPOINT,
+    ENCODER,
+    METRICS,
+    NONFINITE,
+    RECIPE,
+    SNAPSHOTS,
+    SUMMARY,
+    Run,
+    load_run,
+    merge_summary,
+    read_json,
+)
 from ..runs import save_networks as save
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
@@ -25,7 +38,7 @@ from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
 from .facts import facts, summary
 from .loop import Training, steps
-from .nonfinite import NONFINITE, Rewind
+from .nonfinite import Rewind
 from .resume import FINISHED, NOTHING, UNFINISHED, inspect, resolved, resume
 from .step import NonFiniteError, Step
 
@@ -93,7 +106,9 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     knn_every = max(50, total // 10)
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
     began = time.perf_counter() - before.get("wall_seconds", 0.0)
-    since, start, warned = training.step, time.perf_counter(), False
+    since, start = training.step, time.perf_counter()
+    records, held = (files.read_jsonl(out / METRICS), read_json(out / RECIPE)) if distributed.is_main() else ([], {})
+    said = {EARLY, HEALTHY}
     logged: Step | None = None
     online: float | None = None
     with _signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
@@ -109,12 +124,9 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
                     record["online_knn_top1"] = online
                 if distributed.is_main():
                     files.append_jsonl(out / METRICS, record)
+                    records.append(record)
+                    _warn(bar, records, held, said)
                 _show(bar, logged, online)
-                warning = advice(logged.gauges, recipe.batch_size)
-                if warning and not warned and step > total // 10:
-                    warned = True
-                    watch = training.model.framework.watch
-                    bar.write(f"step {step}: {warning}. {recipe.framework}: {watch}")
                 since, start = step, time.perf_counter()
             bar.update()
             if step in snapshots:
@@ -179,6 +191,15 @@ def _show(bar: Progress, logged: Step, online: float | None) -> None:
     shown = {"loss": logged.losses["contrastive"], "L1": logged.losses["reconstruction"], "k-NN": online}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
     bar.show(text | {"images/s": f"{logged.images_per_second:.0f}"})
+
+
+def _warn(bar: Progress, records: list[dict[str, Any]], held: dict[str, Any], said: set[str]) -> None:
+    """Write what the metrics show and was not `said` before; what shows slowly only after a third of the run."""
+    step = records[-1]["step"]
+    for finding in diagnose(records, held):
+        if finding.kind not in said and not (finding.kind in SLOW and step < held["total_steps"] / 3):
+            said.add(finding.kind)
+            bar.write(f"step {step}: {finding}")
 
 
 def _agreed(received: list[int], training: Training) -> int:

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from repre_lite.evaluation import effective_rank, embedding_std
-from repre_lite.evaluation.collapse import advice
 
 
 def draw(*shape, seed=0):
@@ -53,12 +52,3 @@ def test_rank_ignores_offset_and_scale_and_is_one_at_collapse():
         assert effective_rank(other) == pytest.approx(effective_rank(x), rel=1e-3)
     assert effective_rank(torch.ones(10, 4)) == pytest.approx(1, abs=1e-3)
     assert 14 < effective_rank(draw(500, 16)) <= 16
-
-
-def test_advice_only_where_something_is_wrong():
-    assert advice({"embedding_std": 0.9, "effective_rank": 20.0}, 64) is None
-    assert "collapsing" in advice({"embedding_std": 0.02, "effective_rank": 20.0}, 64)
-    assert "1.5 directions" in advice({"embedding_std": 0.9, "effective_rank": 1.5}, 64)
-    assert advice({"embedding_std": 0.9, "effective_rank": 1.5}, 8) is None  # few pictures span few directions
-    assert "knowing nothing" in advice({"embedding_std": 0.9, "effective_rank": 20.0, "loss_over_chance": 0.995}, 64)
-    assert advice({"embedding_std": 0.9, "effective_rank": 20.0, "loss_over_chance": 0.9}, 64) is None

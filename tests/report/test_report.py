@@ -38,6 +38,7 @@ def test_all_sections_are_there_and_live(text):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles == [
         "Summary",
+        "Diagnosis",
         "Curves",
         "Reconstructions",
         "Decoder ladder",

@@ -1,0 +1,211 @@
+"""The doctor on metrics made by hand: one case for every sentence, and none where all is well."""
+
+import json
+import math
+
+import pytest
+
+import repre_lite as rl
+from repre_lite.cli import main
+from repre_lite.evaluation import diagnose, examine
+from repre_lite.frameworks import FRAMEWORKS
+
+STEPS = 100
+
+
+def path(first, last, steps=STEPS):
+    """A measure that falls or rises quickly at first, as losses do."""
+    return [last + (first - last) * math.exp(-5 * i / steps) for i in range(steps)]
+
+
+# what a framework's loss does in a healthy run, from its first step to its last
+LOSSES = {"simclr": (4, 2), "byol": (4, 1), "simsiam": (0, -0.7), "moco_v2": (4, 6.5), "moco_v3": (2.8, 1.5),
+          "moby": (13, 15), "dino": (5.8, 6.5), "none": (None, None)}  # fmt: skip
+CHANCE = {"simclr": 4.14, "moco_v2": 8.3, "moco_v3": 2.8, "moby": 16.6, "dino": 6.93}
+
+
+def run(framework="moco_v3", loss=None, error=(0.35, 0.2), spread=(0.9, 0.9), rank=(20, 12), steps=STEPS, **changes):
+    """Metrics and recipe.json of a run; `changes` are further measures (sequences of two or lists) and settings."""
+    recipe = rl.recipe("scenes", framework, steps=STEPS, **{k: v for k, v in changes.items() if not k.startswith("_")})
+    facts = json.loads(json.dumps(vars(recipe), default=vars)) | {"total_steps": STEPS, "image_count": 1000}
+    first, last = loss or LOSSES[framework]
+    measures = {"embedding_std": path(*spread), "effective_rank": path(*rank)}
+    if framework != "none":
+        measures["contrastive"] = path(first, last)
+    if framework in CHANCE:
+        measures["loss_over_chance"] = [value / CHANCE[framework] for value in path(first, last)]
+    if changes.get("reconstruction") != "none":
+        measures["reconstruction"] = path(*error)
+    for name in ("contrastive", "reconstruction"):
+        floor = recipe.framework == "simsiam" and name == "contrastive"
+        measures[f"weight_{name}"] = [0.5 / max(1e-9, value + floor) for value in measures.get(name, [])]
+    measures |= {name[1:]: values for name, values in changes.items() if name.startswith("_")}
+    metrics = [{"step": i + 1} | {k: v[i] for k, v in measures.items() if v} for i in range(steps)]
+    return metrics, facts
+
+
+def kinds(metrics, facts, ruined=False):
+    return [finding.kind for finding in diagnose(metrics, facts, ruined)]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("reconstruction", ["multi", "single", "none", "detached"])
+def test_a_healthy_run_is_healthy(framework, reconstruction):
+    if framework == "none" and reconstruction in ("none", "detached"):
+        return
+    spread = (0.6, 0.05) if framework == "none" else (0.9, 0.8)  # nothing spreads the embedding without contrast
+    assert kinds(*run(framework, spread=spread, reconstruction=reconstruction)) == ["healthy"]
+
+
+def test_a_collapse_is_a_spread_near_zero_or_hardly_a_direction():
+    found = diagnose(*run("byol", loss=(4, 0.01), spread=(0.8, 0.02)))
+    assert [finding.kind for finding in found] == ["collapsed"]
+    assert "spread of 0.0" in found[0].shows and "batch of 64" in found[0].shows and "batch_size=64" in found[0].remedy
+    assert kinds(*run("byol", spread=(0.8, 0.15))) == ["collapsed"]  # it began far above
+    assert kinds(*run("byol", spread=(0.3, 0.15))) == ["healthy"]
+    assert kinds(*run("byol", rank=(20, 1.5))) == ["collapsed"]
+    assert kinds(*run("byol", rank=(5, 1.5), batch_size=8)) == ["healthy"]  # few images span few directions
+
+
+def test_a_remedy_is_the_setting_that_is_far_from_the_recipes_own():
+    found = diagnose(*run("byol", spread=(0.8, 0.02), method={"momentum": 0.0}))
+    assert found[0].remedy == "try set method.momentum=0.95, the recipe's own, instead of 0"
+    found = diagnose(*run("simclr", loss=(4.14, 4.13), method={"temperature": 100.0}))
+    assert [finding.kind for finding in found] == ["contrast at chance"] and "temperature=0.2" in found[0].remedy
+    found = diagnose(*run("moco_v3", loss=(2.8, 2.79), method={"temperature": 100.0}))  # the constructor's own
+    assert "temperature=0.2," in found[0].remedy
+
+
+def test_chance_is_not_what_is_below_it():
+    assert kinds(*run("simclr", loss=(4.2, 4.13))) == ["contrast at chance"]
+    assert kinds(*run("simclr", loss=(4.2, 3.8))) == ["healthy"]
+
+
+def test_reconstruction_only():
+    metrics, facts = run(
+        "simclr", weighting="fixed:0,1", _weight_contrastive=[0.0] * STEPS, _weight_reconstruction=[1.0] * STEPS
+    )
+    assert kinds(metrics, facts) == ["reconstruction only"]
+    even = [1.0] * STEPS
+    assert kinds(*run("simclr", weighting="fixed:1,1", _weight_contrastive=even, _weight_reconstruction=even)) == [
+        "healthy"
+    ]
+    assert kinds(*run("byol", loss=(4, 3.95))) == ["reconstruction only"]
+    assert kinds(*run("simsiam", loss=(0, -0.01))) == ["reconstruction only"]
+    assert kinds(*run("byol", loss=(4, 3.95), error=(0.35, 0.34))) == [
+        "healthy"
+    ]  # neither falls, but the embedding moves
+
+
+def test_log_variances_at_their_bound_or_swinging():
+    top = math.exp(5) / 2
+    found = diagnose(*run("moco_v3", loss=(2.8, 0.001), _weight_contrastive=path(0.2, top + 20)[:60] + [top] * 40))
+    assert [finding.kind for finding in found] == ["log-variances"] and "the largest there is" in found[0].shows
+    swings = [10.0 ** (4 * math.sin(i)) for i in range(STEPS)]
+    found = diagnose(*run("moco_v3", weighting_lr=5.0, _weight_reconstruction=swings))
+    assert [finding.kind for finding in found] == ["log-variances"] and "weighting_lr=0.01" in found[0].remedy
+
+
+def test_a_rate_too_high():
+    assert kinds(*run("simclr", loss=(4.1, 4.4))) == ["learning rate too high"]  # worse than a guess
+    falls_and_rises = path(4, 1)[:50] + path(1.0, 3.9, 50)
+    assert kinds(*run("byol", _contrastive=falls_and_rises)) == ["learning rate too high"]
+    a_little = path(4, 1)[:50] + path(1.0, 2.2, 50)
+    assert kinds(*run("byol", _contrastive=a_little)) == ["healthy"]
+    assert kinds(*run("byol", base_lr=0.4, _contrastive=a_little)) == ["learning rate too high"]
+    found = diagnose(*run("moby", base_lr=0.4, rank=(20, 2.5)))
+    assert [finding.kind for finding in found] == ["learning rate too high"] and "try base_lr=0.004" in found[0].remedy
+    assert "100 times" in found[0].shows
+    assert "directions" in diagnose(*run("simsiam", base_lr=0.2, rank=(20, 2.5)))[0].shows  # without a level of chance
+    assert kinds(
+        *run("none", loss=(None, None), error=(0.3, 0.3), _reconstruction=path(0.4, 0.1)[:50] + [0.5] * 50)
+    ) == ["learning rate too high"]
+
+
+def test_a_step_that_was_not_finite():
+    metrics, facts = run("moco_v3", steps=5)
+    found = diagnose(metrics, facts, ruined=True)
+    assert found[0].kind == "learning rate too high" and "after step 5 is not finite" in found[0].shows
+    assert "nonfinite.pt" in diagnose([], facts, ruined=True)[0].shows
+
+
+def test_a_rate_too_low():
+    still = {"error": (0.35, 0.348), "spread": (0.9, 0.9), "rank": (20, 20.1)}
+    for framework in ("byol", "moco_v3", "simsiam"):
+        begun = LOSSES[framework][0]
+        assert kinds(*run(framework, loss=(begun, begun + 0.01), **still)) == ["learning rate too low"]
+    assert kinds(*run("moco_v2", **still)) == ["learning rate too low"]  # its loss rises as the queue fills
+    found = diagnose(*run("moco_v3", loss=(2.8, 2.8), base_lr=1e-9, error=(0.35, 0.32), rank=(20, 21)))
+    assert [finding.kind for finding in found] == ["learning rate too low"] and "base_lr=0.004" in found[0].remedy
+    found = diagnose(*run("moby", clip_norm=1e-9, _gradient_scale=[1e-10] * STEPS))
+    assert [finding.kind for finding in found] == ["learning rate too low"] and "clip_norm=5" in found[0].remedy
+
+
+def test_images_that_repeat():
+    metrics, facts = run("simclr")
+    many = {"sampled": 1000, "distinct": 32, "copies": 30.25}
+    found = diagnose(metrics, facts | {"repeats": many})
+    assert [finding.kind for finding in found] == ["images repeat"] and "32 differ" in found[0].shows
+    assert kinds(metrics[:1], facts | {"repeats": many}) == ["images repeat"]  # known before the first step
+    for few in ({"sampled": 1000, "distinct": 990, "copies": 0.02}, {"sampled": 2000, "distinct": 1999, "copies": 0.6}):
+        assert kinds(metrics, facts | {"repeats": few}) == ["healthy"]
+
+
+def test_views_that_are_alike():
+    metrics, facts = run("simclr")
+    same = {
+        "scale": [1.0, 1.0],
+        "ratio": [1.0, 1.0],
+        "flip": 0.0,
+        "jitter_p": 0.0,
+        "grey": 0.0,
+        "blur": 0.0,
+        "solarise": 0.0,
+    }
+    views = [view | same for view in facts["views"]]
+    assert kinds(metrics, facts | {"views": views}) == ["views alike"]
+    assert kinds(metrics, facts | {"views": [views[0] | {"flip": 0.5}] * 2}) == ["healthy"]
+
+
+def test_too_early_and_incomplete():
+    metrics, facts = run("byol", spread=(0.01, 0.01))
+    assert kinds(metrics[:12], facts) == ["too early"]
+    assert kinds(metrics[:40], facts) == ["collapsed"]
+    assert kinds(metrics, {}) == ["collapsed"]
+    bare = [{"step": record["step"], "loss": 1.0, "contrastive": None} for record in metrics]
+    assert kinds(bare, {"framework": "byol"}) == ["healthy"]
+
+
+def test_a_sentence_has_its_remedy():
+    found = diagnose(*run("byol", spread=(0.8, 0.02)))[0]
+    assert str(found) == f"collapsed: {found.shows}; {found.remedy}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with a recipe and metrics only."""
+    metrics, facts = run("simclr", loss=(4.14, 4.135), method={"temperature": 100.0})
+    facts |= {"mean": [0.5] * 3, "std": [0.25] * 3}
+    (tmp_path / "recipe.json").write_text(json.dumps(facts))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in metrics))
+    return tmp_path
+
+
+def test_the_verb(folder, capsys):
+    assert main(["doctor", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("contrast at chance: ") and "--set method.temperature=0.2" in said and said.count("\n") == 1
+    assert [finding.kind for finding in examine(folder)] == ["contrast at chance"]
+    (folder / "nonfinite.pt").touch()
+    assert examine(folder)[0].kind == "learning rate too high"
+
+
+def test_the_verb_refuses_in_one_line(folder, tmp_path, capsys):
+    (folder / "metrics.jsonl").unlink()
+    for place, words in (
+        (folder, "nothing was logged"),
+        (tmp_path / "none", "not a run folder: recipe.json not found"),
+    ):
+        assert main(["doctor", str(place)]) == 2
+        said = capsys.readouterr().err
+        assert words in said and said.count("\n") == 1
