@@ -90,6 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
         "runs", nargs="+", metavar="RUN", help="run folders; those that differ only in seed are averaged"
     )
     report.add_argument("--out", metavar="FILE.html", help="the page (default RUN/report.html for one run)")
+    report.add_argument(
+        "--bench-only", action="store_true", help="only the bench, where the model is live (default no)"
+    )
     report.set_defaults(run="repre_lite.report:report")
 
     doctor = verbs.add_parser("doctor", help="what the metrics of a run show, in sentences")

@@ -68,7 +68,8 @@ def diagnose(metrics: Metrics, facts: Mapping[str, Any], ruined: bool = False) -
 def _well(chart: Chart) -> Finding:
     last, total = chart.metrics[-1]["step"] if chart.metrics else 0, chart.facts.get("total_steps")
     if not chart.late:
-        return Finding(EARLY, f"step {last:,}" + f" of {total:,}" * bool(total) + ", and nothing is wrong so far")
+        reached = f"step {last:,} of {total:,}" if total else f"step {last:,}"
+        return Finding(EARLY, f"{reached}, and nothing is wrong so far")
     said = []
     for name in BOTH:
         begun, now = chart.first(name), chart.last(name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -16,11 +19,11 @@ from ..visualize.kit.extra import extra
 from .arms import group
 from .numbers import curves, diagnosis, environment, recipes, summary
 from .pieces import text
-from .visuals import visual_sections
+from .visuals import bench, visual_sections
 
 
-def report(runs: list[str], out: str | None) -> int:
-    """`repre-lite report`: read the runs, write the page."""
+def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
+    """`repre-lite report`: read the runs, write the page, or with `bench_only` one that holds only the bench."""
     if out is None and len(runs) > 1:
         raise UserError("several runs make one page: give its file name, such as out=report.html")
     target = Path(out) if out else Path(runs[0]) / "report.html"
@@ -30,9 +33,11 @@ def report(runs: list[str], out: str | None) -> int:
         raise UserError(f"out={target}: give a file name that ends in .html")
     if not target.parent.is_dir():
         raise UserError(f"out={target}: the folder {target.parent} does not exist; create it first")
-    extra("sklearn.manifold")  # said before the work, not after it
+    if not bench_only:
+        extra("sklearn.manifold")  # said before the work, not after it
     set_threads()
-    files.write_text(target, page([load_run(folder) for folder in runs]))
+    make = bench_page if bench_only else page
+    files.write_text(target, make([load_run(folder) for folder in runs]))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, opens in any browser without network")
     return 0
 
@@ -40,7 +45,11 @@ def report(runs: list[str], out: str | None) -> int:
 def page(runs: Sequence[Run]) -> str:
     """The whole page. Runs that differ only in the seed are one arm; the others are compared with the first."""
     arms = group(runs)
-    sections = {"Summary": summary(arms), "Diagnosis": diagnosis(runs), "Curves": curves(arms), **visual_sections(arms)}
+    visuals = visual_sections(arms)
+    sections = {"Summary": summary(arms)}
+    if "Bench" in visuals:
+        sections["Bench"] = visuals.pop("Bench")
+    sections |= {"Diagnosis": diagnosis(runs), "Curves": curves(arms), **visuals}
     sections |= {"Recipe": recipes(arms), "Environment": environment(runs)}
     names = {name: name.lower().replace(" ", "-") for name in sections}
     body = "\n".join(
@@ -51,10 +60,32 @@ def page(runs: Sequence[Run]) -> str:
     unfinished = [run.folder.name for run in runs if not run.summary.get("finished")]
     lead = f"{count} on {recipe.scale}: " + "; ".join(arm.name for arm in arms) + "."
     lead += f" Not finished: {', '.join(unfinished)}." if unfinished else ""
+    title = f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"
+    contents = "".join(f'<li><a href="#{slug}">{name}</a></li>' for name, slug in names.items())
+    return _filled(title, lead, f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', body)
+
+
+def bench_page(runs: Sequence[Run]) -> str:
+    """A page with the bench alone. Raises UserError if the page cannot run the networks."""
+    arms = group(runs)
+    title = f"RePre: {arms[0].name}" if len(arms) == 1 else "RePre: " + ", ".join(arm.name for arm in arms)
+    lead = (
+        "Encoder and decoder run in this page. Choose an image, open or paint your own, and weigh the taps that the "
+        "decoder reads: what does each depth of the encoder hold?"
+    )
+    return _filled(title, lead, "", bench(arms).to_html())
+
+
+def _filled(title: str, lead: str, contents: str, body: str) -> str:
+    """The page around `body`. It runs the scripts it was written with and no others, and loads nothing."""
+    scripts = re.findall(r"<script>(.*?)</script>", body, re.DOTALL)
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; worker-src blob:; script-src blob: "
     return Template((package_files(__package__) / "page.html").read_text(encoding="utf-8")).substitute(
-        title=text(f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"),
+        policy=policy + " ".join(f"'sha256-{digest}'" for digest in hashes),
+        title=text(title),
         lead=text(lead),
-        contents="".join(f'<li><a href="#{slug}">{name}</a></li>' for name, slug in names.items()),
+        contents=contents,
         body=body,
         version=__version__,
     )

@@ -12,11 +12,13 @@ from ..data.image_set import ImageSet
 from ..evaluation import at_size
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
+from ..visualize.bench import Bench
 from ..visualize.embedding import Embedding
 from ..visualize.inspector import Inspector
 from ..visualize.kit import palette
 from ..visualize.kit.drawing import Figure, absolute_error, legend, shrink
 from ..visualize.kit.extra import extra
+from ..visualize.kit.live import why_not
 from ..visualize.kit.subject import tap_names
 from ..visualize.kit.viewer import page_script
 from ..visualize.ladder import Ladder
@@ -28,11 +30,12 @@ from .pieces import image, svg, text
 SHOWN = 6  # reconstructions of each arm
 FITTED = 32  # images for the ladder's readouts and the mixer's means
 MOST_PIXELS = 1_000_000  # bytes of all reconstructions before compression: more, and they are shrunk
+MOST_RUNS, MOST_WEIGHTS = 3, 4_000_000  # on the bench
 MOST_ATTENTION = 600_000  # numbers of attention: more, and only the mean over heads is kept, or nothing
 
 
 def visual_sections(arms: list[Arm]) -> dict[str, str]:
-    """Title -> section. The live visuals are those of the first run that has a decoder."""
+    """Title -> section. The bench shows several runs, the other live visuals the first that has a decoder."""
     arm = next((arm for arm in arms if arm.runs[0].decoder is not None), arms[0])
     run = arm.runs[0]
     try:
@@ -42,7 +45,9 @@ def visual_sections(arms: list[Arm]) -> dict[str, str]:
     chosen = torch.randperm(len(own), generator=generator(0, "report"))[:FITTED]
     images = own.images[chosen]  # uint8 (B, 3, H, W)
     whose = f"<p>Of the run {text(run.folder.name)}: {text(arm.name)}.</p>\n"
-    sections: dict[str, str] = {}
+    sections, live = {"Bench": _or_reason(lambda: bench(arms).to_html(script=False))}, "Bench"
+    if sections["Bench"].startswith("<p>"):  # the networks do not run in a page
+        live = "Tap mixer"
     if run.decoder is not None:
         seen = at_size(images, run.recipe.image_size)
         with torch.no_grad():
@@ -54,12 +59,34 @@ def visual_sections(arms: list[Arm]) -> dict[str, str]:
         if len(seen) > 1:
             ladder = Ladder.compute(run.decoder, taps, seen, names, shown=min(4, len(seen) // 2))
             sections["Decoder ladder"] = whose + ladder.to_html(script=False)
-        sections["Tap mixer"] = whose + TapMixer.compute(run.decoder, taps, seen[0], names).to_html(script=False)
+        if live == "Tap mixer":
+            sections[live] = whose + TapMixer.compute(run.decoder, taps, seen[0], names).to_html(script=False)
     inspector = _or_reason(lambda: _inspector(Inspector.of_run(run, images[0])))
     sections["Patch inspector"] = whose + inspector + page_script()  # the script comes after the last live visual
     if len(own) >= 8:
         sections["Embedding"] = "\n".join(_embedding(arm, own) for arm in arms)
     return sections
+
+
+def bench(arms: list[Arm]) -> Bench:
+    """The bench with the first runs of the first arms that the page can run on the same images.
+
+    Raises UserError if there is none, or if the weights are too many for a page.
+    """
+    first, reason = arms[0].runs[0].encoder, why_not(arms[0].runs[0].encoder, arms[0].runs[0].decoder)
+    if reason is not None:
+        raise UserError(reason)
+    runs = [arm.runs[0] for arm in arms]
+    like = [
+        i
+        for i, run in enumerate(runs)
+        if (run.encoder.image_size, run.encoder.tap_grids) == (first.image_size, first.tap_grids)
+        and why_not(run.encoder, run.decoder) is None
+    ][:MOST_RUNS]
+    weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
+    if weights > MOST_WEIGHTS:
+        raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page")
+    return Bench.compute([runs[i] for i in like], [arms[i].name for i in like])
 
 
 def _left_out(reason: object) -> str:

@@ -13,6 +13,7 @@ from ..runtime.lazy import lazy
 _HOME = {
     "Attention": "attention",
     "Balance": "lessons.balance",
+    "Bench": "bench",
     "Cost": "lessons.cost",
     "Curves": "curves",
     "Embedding": "embedding",
@@ -37,8 +38,8 @@ __all__ = ["Page", "Visual", *_HOME]
 class Visual(Protocol):
     """What every visual offers. It is a frozen dataclass of arrays, so it can be built and checked by hand.
 
-    `figure` and `describe` take the same arguments, all of them optional, and no network but a decoder runs in them:
-    without arguments they show the whole, with arguments one selection of it. `widget` moves through the selections.
+    `figure` and `describe` take the same arguments, all of them optional, and no network runs in them, except the
+    decoder in `TapMixer` and the whole model in `Bench`: without arguments they show the whole, with arguments one selection of it. `widget` moves through the selections.
     """
 
     @classmethod
@@ -71,6 +72,7 @@ class Page(Visual, Protocol):
 
 if TYPE_CHECKING:
     from .attention import Attention
+    from .bench import Bench
     from .curves import Curves
     from .embedding import Embedding
     from .explorer import Explorer as Explorer
@@ -89,7 +91,7 @@ if TYPE_CHECKING:
     from .truth import Truth
     from .tug import TugOfWar
 
-    _pages: tuple[type[Page], ...] = (Attention, Inspector, Ladder, TapMixer)
+    _pages: tuple[type[Page], ...] = (Attention, Bench, Inspector, Ladder, TapMixer)
     _visuals: tuple[type[Visual], ...] = (
         *_pages, Balance, Cost, Curves, Embedding, Figure4, Levels, Memory, Reconstructions, Scrubber, Similarity, Truth,
         TugOfWar, ViewPair,

@@ -8,6 +8,7 @@ import pytest
 import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.evaluation import diagnose, examine
+from repre_lite.evaluation.doctor import EARLY
 from repre_lite.frameworks import FRAMEWORKS
 
 STEPS = 100
@@ -209,3 +210,7 @@ def test_the_verb_refuses_in_one_line(folder, tmp_path, capsys):
         assert main(["doctor", str(place)]) == 2
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1
+
+
+def test_a_run_that_does_not_know_its_length_is_too_early_to_judge():
+    assert [finding.kind for finding in diagnose([{"step": 1, "contrastive": 1.0}], {})] == [EARLY]

@@ -65,8 +65,11 @@ def test_a_report_of_any_run(name, tmp_path, small, parsed):
     text = page([run])
     parsed(text)
     assert "Patch inspector" in text and text.encode()
-    assert ("Tap mixer" in text) == (options.get("reconstruction") != "none")
-    assert not re.search(r"no attention weights|Left out", text) or "capture" in name or "224" in name
+    live = '"kind": "bench"' in text
+    assert live != any(part in name for part in ("Swin", "224", "ResNet", "capture"))
+    assert ("Tap mixer" in text) == (not live and options.get("reconstruction") != "none")
+    assert "no attention weights" not in text or "capture" in name
+    assert len(re.findall("Left out", text)) == (not live) + ("capture" in name)
     if len(classes) == len(ODD):
         for shown in ("_hidden", "a $x^2$ b", "&lt;b&gt;&amp;amp;"):
             assert f">{shown}</text>" in text

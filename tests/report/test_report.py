@@ -38,18 +38,18 @@ def test_all_sections_are_there_and_live(text):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles == [
         "Summary",
+        "Bench",
         "Diagnosis",
         "Curves",
         "Reconstructions",
         "Decoder ladder",
-        "Tap mixer",
         "Patch inspector",
         "Embedding",
         "Recipe",
         "Environment",
     ]
     kinds = [json.loads(found)["kind"] for found in re.findall(r'<script type="application/json">(.*?)</script>', text)]
-    assert kinds == ["ladder", "mixer", "inspector"] and text.count("mountAll();") == 1
+    assert kinds == ["bench", "ladder", "inspector"] and text.count("mountAll();") == 1
     assert "Of the run multi-0: reconstruction multi" in text
 
 

@@ -30,5 +30,13 @@ def test_a_swin_is_shown_stage_by_stage(runs, small, parsed):
     swin = Run(runs["none-0"].folder, recipe, RePre.from_recipe(recipe).eval(), [], {})
     sections = visual_sections([Arm("Swin", (swin,))])
     parsed("".join(sections.values()))
-    assert list(sections) == ["Reconstructions", "Decoder ladder", "Tap mixer", "Patch inspector", "Embedding"]
+    assert list(sections) == [
+        "Bench",
+        "Reconstructions",
+        "Decoder ladder",
+        "Tap mixer",
+        "Patch inspector",
+        "Embedding",
+    ]
+    assert "plain ViTs" in sections["Bench"]
     assert "stage 2" in sections["Tap mixer"] and sum(map(len, sections.values())) < 3_000_000

@@ -28,6 +28,7 @@ def visuals(run, views, taps, tiny_runs):
     makers = {
         "Attention": lambda: v.Attention.compute(encoder, views[0], normalised[0]),
         "Balance": lambda: v.Balance.compute(rl.losses.UncertaintyWeighting()),
+        "Bench": lambda: v.Bench.compute([trained["multi-0"]], images=images[:2]),
         "Cost": lambda: v.Cost.compute("vit_micro", 32, (8, None), (1, 2), ("conv",)),
         "Curves": lambda: v.Curves.compute(trained["multi-0"].metrics),
         "Embedding": lambda: v.Embedding.compute(encoder, points, run.mean, run.std, perplexities=(2,)),
@@ -82,10 +83,10 @@ def test_pages_are_live_without_network(name, visuals):
 
 
 def test_no_network_runs_after_compute(visuals, monkeypatch):
-    """Whatever figures and widgets show was computed before; only the mixer runs a decoder."""
+    """Whatever figures and widgets show was computed before; only the mixer runs a decoder, and the bench its model."""
     monkeypatch.setattr(rl.TappedEncoder, "__call__", None)
     for name, visual in visuals.items():
-        if name != "TapMixer":
+        if name not in ("TapMixer", "Bench"):
             monkeypatch.setattr(torch.nn.Module, "__call__", None)
         else:
             monkeypatch.undo()

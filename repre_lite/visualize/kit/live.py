@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ...decoder import FusionBlock, ReconstructionDecoder
 from ...encoder import TappedEncoder, unwrap
-from ...runtime.quantise import SCALE, shrink
+from ...runtime.quantise import SCALE, restore, shrink
 from .viewer import pack
 
 KNOWN = (  # what model.js computes, or what does nothing in evaluation mode
@@ -81,6 +82,22 @@ def live(
     return {"config": config, "weights": pack_weights(tensors, levels)}
 
 
+def quantised(
+    encoder: TappedEncoder, decoder: ReconstructionDecoder | None, levels: int = 127
+) -> tuple[TappedEncoder, ReconstructionDecoder | None]:
+    """Copies whose matrices are rounded as `pack_weights` rounds them, so that torch gives what the page shows."""
+    copies = deepcopy(encoder).eval(), deepcopy(decoder).eval() if decoder is not None else None
+    for copy in copies:
+        if copy is not None:
+            state = copy.state_dict()
+            copy.load_state_dict(state | restore(shrink(_matrices(state), levels)))
+    return copies
+
+
+def _matrices(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors.items() if name.endswith(".weight") and t.ndim > 1}
+
+
 def _encoder_tensors(backbone: Any) -> dict[str, Tensor]:
     """The backbone's weights by timm's names; positions are split into those of `start` and those of the patches."""
     tensors = dict(backbone.state_dict())
@@ -101,9 +118,8 @@ def _named(name: str, module: nn.Module) -> dict[str, Tensor]:
 def pack_weights(tensors: dict[str, Tensor], levels: int | None = 127) -> dict[str, Any]:
     """Tensors by name as `pack` makes them; matrices as int8, stored as uint8 + 128, with their scales; `levels` None: exactly."""
     packed = {name: pack(_float32(tensor)) for name, tensor in tensors.items()}
-    matrices = {name: t for name, t in tensors.items() if name.endswith(".weight") and t.ndim > 1}
-    small = shrink(matrices, levels) if levels is not None else {}
-    for name in matrices if small else ():
+    small = shrink(_matrices(tensors), levels) if levels is not None else {}
+    for name in small.keys() & tensors.keys():
         packed[name] = pack((small[name].short() + 128).to(torch.uint8).cpu().numpy())
         packed[name]["scales"] = pack(_float32(small[name + SCALE]))
     return packed

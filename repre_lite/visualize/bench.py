@@ -1,0 +1,297 @@
+"""The bench: encoders and decoders that run in the page, on the run's images or the reader's own.
+
+The reader weighs each tap, takes it from another image or knocks it out, chooses a block, a head, a patch or a moment of
+training, paints on the image, and sees reconstruction, error and attention change. The same numbers come from `describe`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..decoder import ReconstructionDecoder
+from ..encoder import Features, TappedEncoder
+from ..evaluation import at_size
+from ..runs import Run
+from ..runtime.errors import UserError
+from ..runtime.randomness import generator
+from .kit import palette
+from .kit.capture import capture
+from .kit.drawing import Figure, absolute_error, show_image
+from .kit.live import live, model_script, quantised, why_not
+from .kit.subject import normalising, tap_names
+from .kit.viewer import pack, pack_image, to_html, viewer
+from .kit.words import BENCH as WORDS
+
+SHOWN, FITTED = 12, 64  # images on the bench; images that means and colours of taps are taken from
+SNAPSHOT_BYTES = 7_000_000  # weights of earlier moments in a page: as many moments as fit, evenly spread
+LOOKS = ("attention", "similarity", "colours")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One moment of training: `step`, and the networks as the page runs them, with weights as small integers."""
+
+    step: int
+    encoder: TappedEncoder
+    decoder: ReconstructionDecoder | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run on the bench: its `stages`, the last being the run itself; `mean`, `std` of its images; for each tap the
+    mean over images, (C_i,), and three principal axes with their ranges, (C_i,), (3, C_i), (3,), (3,)."""
+
+    name: str
+    note: str
+    stages: tuple[Stage, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    means: tuple[Tensor, ...]
+    axes: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`images` uint8 (S, 3, H, W) with their `labels`; `subjects`, the runs side by side."""
+
+    images: Tensor
+    labels: tuple[str, ...]
+    subjects: tuple[Subject, ...]
+
+    @classmethod
+    @torch.no_grad()
+    def compute(
+        cls,
+        runs: Sequence[Run],
+        names: Sequence[str] = (),
+        images: Tensor | None = None,
+        labels: Sequence[str] = (),
+        snapshot_bytes: int = SNAPSHOT_BYTES,
+    ) -> Bench:
+        """Read `runs`, whose images must be of one size. `images` uint8 (S, 3, h, w): None takes some of the first run's.
+
+        Raises UserError if a run's networks are of a kind that the page does not run, such as a Swin.
+        """
+        first = runs[0].encoder
+        for run in runs:
+            reason = why_not(run.encoder, run.decoder)
+            if reason is not None:
+                raise UserError(f"{run.folder.name}: {reason}; the other views show it")
+            if (run.encoder.image_size, run.encoder.tap_grids) != (first.image_size, first.tap_grids):
+                raise UserError(
+                    f"{run.folder.name}: image size or grid differs from {runs[0].folder.name}'s; choose like runs"
+                )
+        own = runs[0].images()
+        order = torch.randperm(len(own), generator=generator(0, "bench"))
+        if images is None:
+            chosen = order[:SHOWN]
+            images = own.images[chosen]
+            if own.labels is not None and not labels:
+                labels = [f"{own.classes[int(own.labels[i])]} {n}" for n, i in enumerate(chosen)]
+        assert images is not None
+        images = (at_size(images, first.image_size) * 255).round().to(torch.uint8)
+        fitted = at_size(own.images[order[-FITTED:]], first.image_size)
+        names = tuple(names) or tuple(run.recipe.reconstruction for run in runs)
+        budget = snapshot_bytes // max(1, sum(1 for run in runs if len(run.snapshots) > 2))
+        subjects = tuple(_subject(run, name, fitted, budget) for run, name in zip(runs, names, strict=True))
+        return cls(images, tuple(labels) or tuple(f"image {i}" for i in range(len(images))), subjects)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the taps that can be weighed: those that some decoder reads."""
+        read = [len(s.stages[-1].decoder.laterals) for s in self.subjects if s.stages[-1].decoder is not None]
+        return tap_names(self.subjects[0].stages[-1].encoder)[-max(read) :] if read else ()
+
+    def state(self) -> dict[str, Any]:
+        """What is chosen at first."""
+        encoder = self.subjects[0].stages[-1].encoder
+        middle, half = len(_blocks(encoder)) // 2, encoder.tap_grids[0] // 2
+        weighed = {f"weight{i}": 1.0 for i in range(len(self.taps))} | {
+            f"swap{i}": False for i in range(len(self.taps))
+        }
+        chosen = {"image": 0, "own": 0, "other": min(1, len(self.images) - 1), "brush": False, "look": "attention"}
+        where = {"block": middle, "head": -1, "tap": len(encoder.tap_indices) - 1, "row": half, "column": half}
+        return chosen | where | {"token": _token(encoder), "stage": len(self._steps()) - 1} | weighed
+
+    @torch.no_grad()
+    def answers(self, **selection: Any) -> list[dict[str, Any]]:
+        """What the page shows for a state, for each run: `image` (H, W, 3), `error` (H, W), `l1`, `map` (h, w), as far as
+        there is a decoder, a map."""
+        state = self.state() | selection
+        view, other = (self.images[state[key]][None].float() / 255 for key in ("image", "other"))  # (1, 3, H, W)
+        return [self._answer(subject, state, view, other) for subject in self.subjects]
+
+    def _answer(self, subject: Subject, state: dict[str, Any], view: Tensor, other: Tensor) -> dict[str, Any]:
+        stage = subject.stages[min(state["stage"], len(subject.stages) - 1)]
+        normalise = normalising(subject.mean, subject.std)
+        own, found = stage.encoder(normalise(view)), dict[str, Any]()
+        if stage.decoder is not None:
+            made = stage.decoder(_mixed(self, subject, state, own, stage.encoder(normalise(other))))
+            found["image"] = np.asarray(made[0].permute(1, 2, 0))
+            found["error"] = absolute_error(found["image"], np.asarray(view[0].permute(1, 2, 0)))
+            found["l1"] = float(found["error"].mean())
+        if state["look"] == "attention":
+            block = capture(stage.encoder.backbone, normalise(view)[0])[0][state["block"]]
+            token = 0 if state["token"] else block.prefix + state["row"] * block.grid[1] + state["column"]
+            rows = block.dense()[:, token, block.prefix :]  # (heads, N)
+            found["map"] = (rows.mean(0) if state["head"] < 0 else rows[state["head"]]).reshape(block.grid)
+        elif state["look"] == "similarity":
+            tap = F.normalize(own.taps[state["tap"]][0], dim=0)  # (C, h, w)
+            row, column = (0, 0) if state["token"] else (state["row"], state["column"])
+            found["map"] = np.asarray(torch.einsum("chw,c->hw", tap, tap[:, row, column]))
+        return found
+
+    def figure(self, **selection: Any) -> Figure:
+        """One row a run: the image, its reconstruction, the error and where the encoder looks."""
+        state, answers = self.state() | selection, self.answers(**selection)
+        figure = Figure(8.4, 2.2 * len(answers))
+        axes = figure.subplots(len(answers), 4, squeeze=False)
+        for line, subject, found in zip(axes, self.subjects, answers, strict=True):
+            show_image(line[0], np.asarray(self.images[state["image"]].permute(1, 2, 0)), subject.name)
+            if "image" in found:
+                show_image(line[1], found["image"].clip(0, 1), "reconstruction")
+                show_image(line[2], found["error"], f"error {found['l1']:.3f}", **palette.error_map())
+            if "map" in found:
+                top = max(float(each["map"].max()) for each in answers)
+                look = palette.attention_map(top) if state["look"] == "attention" else palette.signed_map()
+                show_image(line[3], found["map"], state["look"], **look)
+        return figure
+
+    def describe(self, **selection: Any) -> str:
+        """One state in words, those of the page."""
+        state = self.state() | selection
+        return self._say(state, self.answers(**selection)) if not state["own"] else WORDS["mine"]
+
+    def widget(self) -> Any:
+        """The bench in a notebook; needs anywidget."""
+        return viewer("bench", self._data(), self.state(), self.describe)
+
+    def to_html(self, script: bool = True) -> str:
+        """The bench as a fragment of a page: the networks are in it."""
+        return to_html("bench", self._data(), self.state(), "Bench", self.describe(), script)
+
+    def _steps(self) -> tuple[int, ...]:
+        return max((tuple(stage.step for stage in subject.stages) for subject in self.subjects), key=len)
+
+    def _data(self) -> dict[str, Any]:
+        encoder = self.subjects[0].stages[-1].encoder
+        scripts = (model_script(), (files(__package__) / "kit" / "worker.js").read_text(encoding="utf-8"))
+        return {
+            "script": "\n".join(scripts),
+            "models": [
+                {
+                    "name": s.name,
+                    "note": s.note,
+                    "decodes": s.stages[-1].decoder is not None,
+                    "live": json.dumps(_packed(s)),
+                }
+                for s in self.subjects
+            ],
+            "images": pack_image(np.asarray(self.images.permute(0, 2, 3, 1)) / 255),
+            "labels": self.labels,
+            "taps": self.taps,
+            "names": tap_names(encoder),
+            "blocks": len(_blocks(encoder)),
+            "heads": _blocks(encoder)[0].attn.num_heads,
+            "steps": self._steps(),
+            "size": encoder.image_size,
+            "grid": encoder.tap_grids[0],
+            "token": _token(encoder),
+            "range": palette.ERROR_RANGE,
+            "words": WORDS,
+        }
+
+    def _say(self, state: dict[str, Any], answers: list[dict[str, Any]]) -> str:
+        """kinds/bench.js says the same."""
+        labels, taps, names = self.labels, self.taps, tap_names(self.subjects[0].stages[-1].encoder)
+        parts = [WORDS["which"].format(image=labels[state["image"]])]
+        weights = [state[f"weight{i}"] for i in range(len(taps))]
+        amounts = [tap if weight == 1 else f"{tap} × {weight:.2f}" for tap, weight in zip(taps, weights, strict=True)]
+        for key, swapped in (("from", False), ("swapped", True)):
+            used = [amounts[i] for i in range(len(taps)) if weights[i] > 0 and state[f"swap{i}"] == swapped]
+            if used:
+                parts.append(WORDS[key].format(taps=", ".join(used), other=labels[state["other"]]))
+        if 0 in weights:
+            parts.append(WORDS["out"].format(taps=", ".join(t for t, w in zip(taps, weights, strict=True) if w == 0)))
+        errors = [f"{s.name} {a['l1']:.3f}" for s, a in zip(self.subjects, answers, strict=True) if "l1" in a]
+        if errors:
+            parts.append(WORDS["errors"].format(errors=", ".join(errors)))
+        where = WORDS["token"] if state["token"] else WORDS["place"].format(**state)
+        head = WORDS["mean"] if state["head"] < 0 else WORDS["one"].format(**state)
+        numbers = []
+        for subject, found in zip(self.subjects, answers, strict=True):
+            values = found.get("map")
+            if values is None:
+                numbers.append(subject.name)
+            elif state["look"] == "attention":
+                numbers.append(f"{subject.name} {100 * values.max():.0f} %")
+            else:
+                numbers.append(f"{subject.name} {(values.sum() - 1) / (values.size - 1):.2f}")
+        facts = {"where": where, "head": head, "block": state["block"], "tap": names[state["tap"]]}
+        parts.append(WORDS[state["look"]].format(**facts, numbers=", ".join(numbers)))
+        return " ".join(parts)
+
+
+def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
+    """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread."""
+    models = [(step, run.at(step)) for step in run.snapshots[:-1]] if len(run.snapshots) > 2 else []
+    stages = [Stage(step, model.framework.evaluated, model.decoder) for step, model in models]
+    last = Stage(int(run.summary.get("steps", 0)), run.encoder, run.decoder)
+    size = sum(p.numel() for part in (last.encoder, last.decoder) if part is not None for p in part.parameters())
+    most = min(len(stages), int(budget / (1.34 * size)))
+    kept = [stages[round(i * (len(stages) - 1) / max(1, most - 1))] for i in range(most)]
+    made = tuple(Stage(stage.step, *quantised(stage.encoder, stage.decoder)) for stage in (*kept, last))
+    features: Features = made[-1].encoder(normalising(run.mean, run.std)(fitted))
+    means, axes = [], []
+    for tap in features.taps:
+        rows = tap.permute(0, 2, 3, 1).flatten(0, 2)  # (B h w, C)
+        middle = rows.mean(0)
+        directions = torch.linalg.svd(rows - middle, full_matrices=False).Vh[:3]  # (3, C)
+        projected = (rows - middle) @ directions.T  # (B h w, 3)
+        low, high = projected.quantile(torch.tensor([0.02, 0.98]), dim=0)
+        means.append(middle)
+        axes.append((middle, directions, low, high))
+    note = WORDS["note"].format(**run.summary) if "knn_top1" in run.summary else ""
+    return Subject(name, note, made, run.mean, run.std, tuple(means), tuple(axes))
+
+
+def _packed(subject: Subject) -> dict[str, Any]:
+    """A subject as worker.js reads it."""
+
+    def packed(tensor: Tensor) -> dict[str, Any]:
+        return pack(np.asarray(tensor.detach().float()))
+
+    return {
+        "stages": [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages],
+        "means": [packed(mean) for mean in subject.means],
+        "axes": [dict(zip(("mean", "axes", "low", "high"), map(packed, axes), strict=True)) for axes in subject.axes],
+    }
+
+
+def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features, other: Features) -> list[Tensor]:
+    """The taps of a state: each at its weight between the mean over images and itself, or the other image's."""
+    shift, mixed = len(own.taps) - len(bench.taps), []
+    for i, mean in enumerate(subject.means):
+        weighed = i >= shift
+        tap = (other if weighed and state[f"swap{i - shift}"] else own).taps[i]
+        weight = state[f"weight{i - shift}"] if weighed else 1.0
+        mixed.append(torch.lerp(mean.view(1, -1, 1, 1).expand_as(tap), tap, float(weight)))
+    return mixed
+
+
+def _blocks(encoder: TappedEncoder) -> Any:
+    return encoder.backbone.blocks
+
+
+def _token(encoder: TappedEncoder) -> bool:
+    """Whether there is a class token."""
+    return getattr(encoder.backbone, "cls_token", None) is not None

@@ -1,0 +1,48 @@
+"""The wording of the bench, in one place for Python and the browser. Braces are filled with the state and its numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BENCH: dict[str, Any] = {
+    "images": "images of the run",
+    "source": "your image",
+    "file": "open a file …",
+    "photograph": "take a photograph …",
+    "paint": "paint",
+    "ink": "colour to paint with",
+    "unreadable": "This file is not an image that the browser reads.",
+    "broken": "The model stopped. Reload the page.",
+    "taps": "taps that the decoder reads",
+    "swap": "from the other",
+    "alone": "no decoder",
+    "other": "other image",
+    "look": "where it looks",
+    "show": "show",
+    "looks": {"attention": "attention", "similarity": "similarity of patches", "colours": "features as colours"},
+    "block": "block",
+    "head": "head",
+    "tap": "tap",
+    "time": "moment of training",
+    "step": "step",
+    "image": "image",
+    "hint": "Click to choose a patch, drop an image, or paint.",
+    "reconstruction": "reconstruction",
+    "error": "error",
+    "l1": "error {l1}",
+    "note": "k-NN {knn_top1:.1%}",
+    "starting": "The model is starting.",
+    "which": "Image: {image}.",
+    "mine": "Your own image; it stays in this page.",
+    "from": "Reconstructed from {taps}.",
+    "swapped": "Taken from {other}: {taps}.",
+    "out": "Knocked out: {taps}.",
+    "errors": "Mean absolute error: {errors}.",
+    "token": "class token",
+    "place": "patch in row {row}, column {column}",
+    "mean": "mean over heads",
+    "one": "head {head}",
+    "attention": "Attention of the {where} in block {block}, {head}; most on one patch: {numbers}.",
+    "similarity": "Cosine of the {where} with the other patches at {tap}, on average: {numbers}.",
+    "colours": "Features at {tap}, their three principal components as red, green and blue: {numbers}.",
+}
