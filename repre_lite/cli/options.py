@@ -16,6 +16,7 @@ NESTED = ("views", "method", "encoder")  # reached through --set
 OTHERS = (
     "out",
     "blocks",
+    "ignore_label",
     "set",
     "scale",
     "data",

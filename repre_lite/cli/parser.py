@@ -10,7 +10,7 @@ from ..runtime.errors import UserError
 from .options import add_recipe_options
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PROTOCOLS = ("knn", "linear", "diversity")
+PROTOCOLS = ("knn", "linear", "diversity", "dense")
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,10 +49,18 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=PROTOCOLS,
         default=["knn", "linear"],
-        help="what to measure; diversity: how different the patches of an image are, tap by tap (default knn linear)",
+        help="what to measure; diversity: how different the patches of an image are, tap by tap; dense: "
+        "probes of patches on images with masks (default knn linear)",
     )
     evaluate.add_argument("--scale", choices=tuple(SCALES), help="images of another scale (default: the run's)")
-    evaluate.add_argument("--data", metavar="FOLDER", help="labelled images (default: the run's)")
+    evaluate.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="labelled images (default: the run's); for dense a folder that holds images/ and labels/",
+    )
+    evaluate.add_argument(
+        "--ignore-label", type=int, default=255, metavar="ID", help="dense: pixels that do not count (default 255)"
+    )
     evaluate.add_argument(
         "--train-images", type=int, metavar="N", help="use only N training images (default: the run's)"
     )

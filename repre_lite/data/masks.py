@@ -135,9 +135,14 @@ def load_masks(
     return MaskSource(root.name, train.subset(train_images, seed), val)
 
 
+def is_mask_tree(data: str | Path) -> bool:
+    """Whether the folder `data` holds images and masks as `load_masks` reads them."""
+    return all((Path(data) / folder).is_dir() for folder in ("images", "labels"))
+
+
 def _scenes(indices: Sequence[int], size: int) -> MaskSet:
     drawn = scenes(indices, size=size)
-    masks = torch.where(drawn.masks, drawn.labels[:, None, None] + 1, 0)  # (n, H, W)
+    masks = torch.where(drawn.masks, drawn.labels[:, None, None] + 1, 0).to(torch.uint8)  # (n, H, W)
     classes = (GROUND, *CLASS_NAMES)
     pixels = torch.stack([(masks == label).sum((1, 2)) for label in range(len(classes))], dim=1)  # (n, classes)
     names = tuple(f"scene-{index}" for index in indices)
@@ -145,7 +150,7 @@ def _scenes(indices: Sequence[int], size: int) -> MaskSet:
 
 
 def _drawn_pair(images: Tensor, masks: Tensor, index: int) -> tuple[Tensor, Tensor]:
-    return images[index], masks[index]
+    return images[index], masks[index].long()
 
 
 def _parts(root: Path) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-@torch.no_grad()
 def knn_top1(
     train_features: Tensor,
     train_labels: Tensor,
@@ -26,20 +25,34 @@ def knn_top1(
         temperature: T.
         chunk: validation images compared at a time; bounds memory, changes nothing.
     """
+    predicted = knn_predict(train_features, train_labels, val_features, k, temperature, chunk)
+    return int((predicted == val_labels.to(predicted.device)).sum()) / len(val_labels)
+
+
+@torch.no_grad()
+def knn_predict(
+    train_features: Tensor,
+    train_labels: Tensor,
+    val_features: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+    chunk: int = 1024,
+) -> Tensor:
+    """The class of each of `val_features` by the same vote, int64 (m,). Arguments as for `knn_top1`."""
     bank = F.normalize(train_features, dim=1).T  # (C, n)
     labels = train_labels.to(bank.device)
     classes = int(labels.max()) + 1
     k = min(k, len(labels))
-    right = 0
-    for part, truth in zip(val_features.split(chunk), val_labels.to(bank.device).split(chunk), strict=True):
+    predicted = []
+    for part in val_features.split(chunk):
         similarity, nearest = (F.normalize(part, dim=1) @ bank).topk(k, dim=1)  # (B, k) each
         votes = torch.zeros(len(part), classes, device=bank.device, dtype=bank.dtype)
         share = (
             (similarity - similarity[:, :1]) / temperature
         ).exp()  # relative to the nearest, or a low T would overflow
         votes.scatter_add_(1, labels[nearest], share)  # (B, classes)
-        right += int((votes.argmax(1) == truth).sum())
-    return right / len(val_labels)
+        predicted.append(votes.argmax(1))
+    return torch.cat(predicted)
 
 
 def pixel_features(images: Tensor) -> Tensor:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..data.masks import MaskSource, is_mask_tree, load_masks
+from ..runtime import distributed, files
+from ..runtime.errors import UserError
 from ..runtime.progress import say
-from .diversity import score_diversity, table
+from . import dense, diversity
+from .dense import score_dense
+from .diversity import score_diversity
 from .score import evaluated_on, score_encoder
 from .source import EncoderSource
+
+DENSE = "dense.json"
+SCENES = 1_000  # scenes that dense probes learn from, unless there are fewer
 
 
 def run_protocols(
@@ -22,18 +29,21 @@ def run_protocols(
     data: str | None = None,
     train_images: int | None = None,
     blocks: int | None = None,
+    ignore_label: int = 255,
 ) -> dict[str, Any]:
     """Measure an encoder by `protocols`, print what is found, and return it as entries of summary.json.
 
     `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and masks those in
-    images/. `blocks`: see `score_encoder`. Raises UserError if the images do not allow what is asked.
+    images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`. All that `dense` finds is written to
+    dense.json in the run folder. Raises UserError if the images do not allow what is asked.
     """
     results: dict[str, Any] = {}
     untrained = None if read.random else read.untrained()
-    if data is not None and (Path(data) / "images").is_dir() and (Path(data) / "labels").is_dir():
-        scale, data = scale or "folder", str(Path(data) / "images")
-    images = read.images(scale, data, train_images)
+    masks = _masks(read, scale, data, train_images, ignore_label) if "dense" in protocols else None
     accuracies = [name for name in protocols if name in ("knn", "linear")]
+    if accuracies or "diversity" in protocols:
+        tree = data is not None and is_mask_tree(data)
+        images = read.images(*(("folder", f"{data}/images") if tree else (scale, data)), train_images)
     if accuracies:
         found = score_encoder(read.encoder, untrained, images, accuracies, device, read.mean, read.std, blocks)
         for name, value in found.items():
@@ -43,6 +53,27 @@ def run_protocols(
     if "diversity" in protocols:
         shown = images.val or images.train
         found = score_diversity(read.encoder, untrained, shown, device, read.mean, read.std)
-        say(table(found, read.encoder.tap_indices))
+        say(diversity.table(found, read.encoder.tap_indices))
         results |= found
+    if masks is not None:
+        found = score_dense(read.encoder, untrained, masks, device, read.mean, read.std)
+        say(dense.table(found, read.encoder.tap_indices))
+        results |= dense.headline(found) | {"dense_on": found["images"]}
+        if read.run is not None and distributed.is_main():
+            files.write_json(read.run / DENSE, found)
     return results
+
+
+def _masks(
+    read: EncoderSource, scale: str | None, data: str | None, train_images: int | None, ignore_label: int
+) -> MaskSource:
+    """The images with masks to measure on: the tree `data`, or the scenes."""
+    size = read.encoder.image_size
+    if data is not None:
+        return load_masks(data, size, train_images, ignore_label)
+    if (scale or (read.recipe.scale if read.recipe is not None else None)) != "scenes":
+        raise UserError(
+            "protocol=dense needs a mask for each image; give data=, a folder that holds images/ and labels/, or "
+            "scale=scenes"
+        )
+    return load_masks(None, size, min(train_images or SCENES, SCENES))

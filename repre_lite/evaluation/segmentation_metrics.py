@@ -54,13 +54,11 @@ def band(labels: Tensor, width: int) -> Tensor:
     Distance counts diagonal steps as one. This is the inner boundary of every class at once: a pixel belongs to that of
     its own class if a window around it is not all of one label.
     """
-    padded = F.pad(
-        labels[:, None].float(), (1, 1, 1, 1), value=-1.0
-    )  # (B, 1, H+2, W+2); -1 is no class, as past the edge
-    side = 2 * width + 1
-    # max_pool2d pads by minus infinity, which never wins
-    highest = F.max_pool2d(padded, side, 1, width)[:, 0, 1:-1, 1:-1]  # (B, H, W)
-    lowest = -F.max_pool2d(-padded, side, 1, width)[:, 0, 1:-1, 1:-1]
+    padded = F.pad(labels[:, None].float(), (1, 1, 1, 1), value=-1.0)  # (B, 1, H+2, W+2); -1: past the edge
+    highest, lowest = padded, -padded
+    for window, pad in (((2 * width + 1, 1), (width, 0)), ((1, 2 * width + 1), (0, width))):  # a square, in two turns
+        highest, lowest = (F.max_pool2d(x, window, 1, pad) for x in (highest, lowest))  # pads by minus infinity
+    highest, lowest = highest[:, 0, 1:-1, 1:-1], -lowest[:, 0, 1:-1, 1:-1]  # (B, H, W)
     return highest != lowest
 
 
