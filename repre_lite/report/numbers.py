@@ -6,9 +6,10 @@ import json
 import statistics
 from collections.abc import Sequence
 
-from ..evaluation.doctor import diagnose
+from ..evaluation.doctor import examine
 from ..recipes import identity
 from ..runs import RECIPE, Run, read_json
+from ..runtime.errors import UserError
 from ..visualize.curves import Curves
 from .arms import Arm
 from .pieces import svg, table, text
@@ -87,8 +88,11 @@ def diagnosis(runs: Sequence[Run]) -> str:
     """What the metrics of each run show, in sentences."""
     shown = []
     for run in runs:
-        found = [str(finding) for finding in diagnose(run.metrics, read_json(run.folder / RECIPE))]
-        shown.append(f"<p>{text(run.folder.name)}: {text('. '.join(found))}.</p>")
+        try:
+            said = ". ".join(map(str, examine(run)))
+        except UserError:
+            said = "nothing was logged yet"
+        shown.append(f"<p>{text(run.folder.name)}: {text(said)}.</p>")
     return "\n".join(shown)
 
 
