@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from .recipes import Recipe, from_dict, identity
 from .repre import RePre
 from .runtime import files
 from .runtime.errors import UserError
+from .runtime.lock import LOCK
 
 RECIPE, METRICS, CHECKPOINT = "recipe.json", "metrics.jsonl", "checkpoint.pt"
 ENCODER, DECODER, SUMMARY = "encoder.safetensors", "decoder.safetensors", "summary.json"
 SNAPSHOTS, NONFINITE = "snapshots", "nonfinite.pt"
+
+NOTHING, UNFINISHED, FINISHED = range(3)  # what a folder may hold
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_recipe(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """The recipe of a run folder, and all of recipe.json. Raises UserError if it is missing, foreign or of another version."""
     facts = read_json(folder / RECIPE)
+    if "task" in facts:
+        raise UserError(f"{folder}: a run of transfer (task={facts['task']}); give a run of pre-training")
     if "framework" not in facts or "mean" not in facts:
         raise UserError(f"{folder / RECIPE}: not written by repre-lite; give the folder of a run")
     try:
@@ -135,12 +140,38 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     return next((name for name in [*one, *other] if one.get(name) != other.get(name)), None)
 
 
-def read_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
-    """A checkpoint of a run of `recipe`. Raises UserError for a damaged or foreign file and for that of another run."""
+def contents(out: Path, wanted: Mapping[str, Any], read: Callable[[], Mapping[str, Any]]) -> int:
+    """What a folder holds: NOTHING, or an UNFINISHED or FINISHED run whose settings are `wanted`.
+
+    `read` reads the settings of the run in `out`. Raises UserError for other files, a run of other settings and what `read`
+    raises.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out}: is a file; choose another folder")
+    leftovers = (LOCK, files.TEMPORARY)  # of a process that was killed before it began
+    if not out.exists() or all(path.name.startswith(leftovers) for path in out.iterdir()):
+        return NOTHING
+    if not (out / RECIPE).exists():
+        raise UserError(f"out={out}: holds other files and no run; choose an empty or new folder")
+    held = read()
+    if (name := difference(wanted, held)) is not None:
+        raise UserError(
+            f"out={out}: holds a run of another recipe ({name} is {held.get(name)!r} there, {wanted.get(name)!r} here); "
+            "choose another folder"
+        )
+    finished = (out / SUMMARY).exists() and read_json(out / SUMMARY).get("finished", False)
+    return FINISHED if finished else UNFINISHED
+
+
+def read_checkpoint(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint of a run whose settings are `wanted`, see `identity`.
+
+    Raises UserError for a damaged or foreign file and for that of another run.
+    """
     state = files.load_checkpoint(path)
     if not isinstance(state, dict) or not {"step", "model", "optimiser", "scaler"} <= state.keys():
         raise UserError(f"{path}: not a checkpoint of repre-lite; restore it from a copy, or train into another out=")
-    held, wanted = state.get("recipe", {}), identity(recipe)
+    held = state.get("recipe", {})
     if held and (name := difference(held, wanted)) is not None:
         raise UserError(
             f"{path}: the checkpoint of another run ({name} is {held.get(name)!r} there, {wanted.get(name)!r} in {RECIPE}); "
@@ -161,7 +192,7 @@ def load_run(folder: str | Path) -> Run:
     model = RePre.from_recipe(recipe, facts["mean"], facts["std"])
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        state = read_checkpoint(checkpoint, recipe)
+        state = read_checkpoint(checkpoint, identity(recipe))
         try:
             model.load_state_dict(state["model"])
         except (KeyError, IndexError, TypeError, AttributeError, RuntimeError):  # whatever a foreign file causes

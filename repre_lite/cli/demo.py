@@ -16,7 +16,8 @@ from ..runs import RECIPE, Run, merge_summary
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..runtime.lock import locked
-from ..training.train import Stopped, train
+from ..runtime.stopping import Stopped
+from ..training.train import train
 
 CPU_STEPS, GPU_STEPS, IMAGES = 340, 2000, 8_000
 

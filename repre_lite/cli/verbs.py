@@ -13,7 +13,8 @@ from ..recipes import SCALES, Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
-from ..training.train import Stopped, train
+from ..runtime.stopping import Stopped
+from ..training.train import train
 from .options import in_options
 
 

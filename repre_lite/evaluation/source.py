@@ -21,6 +21,7 @@ from ..runs import ENCODER, RECIPE, load_run
 from ..runtime import files
 from ..runtime.errors import UserError
 from ..runtime.randomness import fork
+from ..runtime.weights import load_whole
 from .pretrained import load_pretrained, normalisation
 
 RANDOM = "random"
@@ -161,11 +162,11 @@ def _read_file(path: Path, name: str) -> EncoderSource:
     try:
         mean, std = (tuple(json.loads(description[key])) for key in ("mean", "std"))
         encoder = _initialised(recipe, description, mean, std)
-        encoder.backbone.load_state_dict(tensors)
     except (KeyError, ValueError, TypeError, RuntimeError):  # whatever a foreign file holds
         raise UserError(
             f"{name}: not an encoder of repre-lite; give a run folder, its {ENCODER}, or what export wrote"
         ) from None
+    load_whole(encoder.backbone, tensors, name)
     return EncoderSource(name, encoder, mean, std, recipe, None, description)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -113,6 +114,21 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     return all_sum(rows).flatten(0, 1)
 
 
+def gather_lists(values: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    """The records of all processes in the order of their ranks, in every process; they travel as JSON."""
+    if world_size() == 1:
+        return values
+    mine = torch.frombuffer(bytearray(json.dumps(values).encode()), dtype=torch.uint8).to(device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor([len(mine)], device=device))
+    padded = mine.new_zeros(int(torch.cat(lengths).max()))
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    texts = [bytes(part[: int(length)].tolist()) for part, length in zip(parts, lengths, strict=True)]
+    return [record for text in texts for record in json.loads(text)]
+
+
 class BatchNorm1d(nn.BatchNorm1d):
     """Batch normalisation over the global batch, input (B, C): `nn.BatchNorm1d`, synchronised over processes.
 
@@ -121,22 +137,36 @@ class BatchNorm1d(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` normalised; the running statistics are updated in training mode."""
-        if world_size() == 1 or not self.training:
-            return super().forward(input)
-        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        count = x.shape[0] * world_size()
-        mean = all_sum(x.sum(0)) / count  # (C,)
-        variance = all_sum((x - mean).square().sum(0)) / count  # (C,)
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-                self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), momentum)
-                unbiased = variance.detach() * count / (count - 1)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
-        x = (x - mean) * torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            x = x * self.weight
-        if self.bias is not None:
-            x = x + self.bias
-        return x.to(input.dtype)
+        shared = world_size() > 1 and self.training
+        return _normalised_together(self, input) if shared else super().forward(input)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the global batch and all positions, input (B, C, h, w), synchronised over processes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`input` normalised; the running statistics are updated in training mode."""
+        shared = world_size() > 1 and self.training
+        return _normalised_together(self, input) if shared else super().forward(input)
+
+
+def _normalised_together(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor) -> Tensor:
+    """`norm` of `input` (B, C, ...) with the mean and variance of all processes, whose inputs are of one shape."""
+    x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+    others, shape = [d for d in range(x.ndim) if d != 1], (-1, *[1] * (x.ndim - 2))
+    count = x.numel() // x.shape[1] * world_size()
+    mean = all_sum(x.sum(others)) / count  # (C,)
+    variance = all_sum((x - mean.view(shape)).square().sum(others)) / count  # (C,)
+    if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            momentum = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
+            norm.running_mean.lerp_(mean.detach().to(norm.running_mean.dtype), momentum)
+            unbiased = variance.detach() * count / (count - 1)
+            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
+    x = (x - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
+    if norm.weight is not None:
+        x = x * norm.weight.view(shape)
+    if norm.bias is not None:
+        x = x + norm.bias.view(shape)
+    return x.to(input.dtype)

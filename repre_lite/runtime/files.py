@@ -134,6 +134,15 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
+def create(folder: Path) -> Path:
+    """Make a folder, and those above it, if it is not there. Raises UserError if that is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={folder}: {error.strerror}; choose a folder you may write to") from None
+    return folder
+
+
 def sweep(folder: str | Path) -> None:
     """Remove the unfinished files of a killed process."""
     for temporary in Path(folder).glob(f"{TEMPORARY}*"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -37,3 +39,12 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions(),
     }
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package was loaded from, if it is one."""
+    command, here = ["git", "rev-parse", "HEAD"], Path(__file__).parent
+    try:
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from ..recipes import HOW
 from ..runtime import distributed
 from ..runtime.device import describe_device
 from ..runtime.memory import peak_memory
-from ..runtime.provenance import versions
+from ..runtime.provenance import git_commit, versions
 from .loop import Training
 from .step import Step
 
@@ -38,7 +36,7 @@ def facts(training: Training) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": distributed.world_size(),
         "versions": versions(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "how": list(HOW),
     }
 
@@ -61,12 +59,3 @@ def summary(training: Training, logged: Step, online_knn: float | None, wall_sec
         "online_knn_top1": online_knn,
         "skipped_images": training.source.skipped,
     }
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that this package was loaded from, if it is one."""
-    command, here = ["git", "rev-parse", "HEAD"], Path(__file__).parent
-    try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import HOW, Recipe, identity
-from ..runs import CHECKPOINT, METRICS, RECIPE, SUMMARY, difference, misfit, read_checkpoint, read_json, read_recipe
+from ..runs import CHECKPOINT, METRICS, RECIPE, contents, misfit, read_checkpoint, read_recipe
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
-from ..runtime.lock import LOCK
 from ..runtime.progress import say
 from .facts import SURROUNDINGS, facts
 from .loop import Training
-
-NOTHING, UNFINISHED, FINISHED = range(3)
 
 
 def inspect(recipe: Recipe, out: Path) -> int:
@@ -23,21 +20,7 @@ def inspect(recipe: Recipe, out: Path) -> int:
 
     Raises UserError for other files, a run of another recipe or version, and damaged files.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out={out}: is a file; choose another folder")
-    leftovers = (LOCK, files.TEMPORARY)  # of a process that was killed before it began
-    if not out.exists() or all(path.name.startswith(leftovers) for path in out.iterdir()):
-        return NOTHING
-    if not (out / RECIPE).exists():
-        raise UserError(f"out={out}: holds other files and no run; choose an empty or new folder")
-    held, wanted = identity(read_recipe(out)[0]), identity(recipe)
-    if (name := difference(wanted, held)) is not None:
-        raise UserError(
-            f"out={out}: holds a run of another recipe ({name} is {held.get(name)!r} there, {wanted.get(name)!r} here); "
-            "choose another folder"
-        )
-    finished = (out / SUMMARY).exists() and read_json(out / SUMMARY).get("finished", False)
-    return FINISHED if finished else UNFINISHED
+    return contents(out, identity(recipe), lambda: identity(read_recipe(out)[0]))
 
 
 def resume(training: Training, out: Path, quiet: bool = False) -> None:
@@ -76,7 +59,7 @@ def check_images(held: dict[str, Any], here: dict[str, Any], out: Path) -> None:
 
 def load(training: Training, path: Path, held: dict[str, Any]) -> None:
     """Load a state of the run whose recipe.json contains `held`. Raises UserError if it is not one of this run."""
-    state = read_checkpoint(path, training.recipe)
+    state = read_checkpoint(path, identity(training.recipe))
     try:
         training.load(state)
     except (

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,14 @@ from ..recipes import Recipe
 from ..runs import (
     CHECKPOINT,
     ENCODER,
+    FINISHED,
     METRICS,
     NONFINITE,
+    NOTHING,
     RECIPE,
     SNAPSHOTS,
     SUMMARY,
+    UNFINISHED,
     Run,
     load_run,
     merge_summary,
@@ -32,25 +32,17 @@ from ..runs import (
 )
 from ..runs import save_networks as save
 from ..runtime import distributed, files
-from ..runtime.errors import UserError
 from ..runtime.lock import locked
 from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
+from ..runtime.stopping import Stopped, agreed, collected_signals
 from .facts import facts, summary
 from .loop import Training, steps
 from .nonfinite import Rewind
-from .resume import FINISHED, NOTHING, UNFINISHED, inspect, resolved, resume
+from .resume import inspect, resolved, resume
 from .step import NonFiniteError, Step
 
 KNN_TRAIN, KNN_VAL = 2_000, 1_000  # images of the online k-NN
-
-
-class Stopped(Exception):  # noqa: N818  (the run is not in error)
-    """SIGINT or SIGTERM came and the run was saved; resume it by running the same command. `signum` is the signal."""
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
 
 
 def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
@@ -73,7 +65,7 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
         found = NOTHING
         if distributed.is_main():
             if not out.is_dir():
-                _create(out)
+                files.create(out)
                 stack.enter_context(locked(out))
             files.sweep(out)
             found = inspect(recipe, out)  # again: another process may have had the lock
@@ -111,7 +103,7 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     said = {EARLY, HEALTHY}
     logged: Step | None = None
     online: float | None = None
-    with _signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
+    with collected_signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
         for losses, views in steps(training):
             step = training.step
             if training.logs():
@@ -132,7 +124,7 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
             if step in snapshots:
                 training.check_finite()
                 if distributed.is_main():
-                    save(training.model, recipe, _create(out / SNAPSHOTS / f"step-{step:07d}"))
+                    save(training.model, recipe, files.create(out / SNAPSHOTS / f"step-{step:07d}"))
             stop = _agreed(received, training)
             if step < total and (step % every == 0 or stop):
                 _save(training, out, time.perf_counter() - began)
@@ -179,14 +171,6 @@ def _finish(training: Training, out: Path, logged: Step | None, online: float | 
     distributed.barrier()
 
 
-def _create(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={folder}: {error.strerror}; choose a folder you may write to") from None
-    return folder
-
-
 def _show(bar: Progress, logged: Step, online: float | None) -> None:
     shown = {"loss": logged.losses["contrastive"], "L1": logged.losses["reconstruction"], "k-NN": online}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
@@ -203,27 +187,5 @@ def _warn(bar: Progress, records: list[dict[str, Any]], held: dict[str, Any], sa
 
 
 def _agreed(received: list[int], training: Training) -> int:
-    """The signal to stop for, or 0. Several processes must stop at the same step, so they agree when a step is logged."""
-    if distributed.world_size() == 1:
-        return received[0] if received else 0
-    if not training.logs():
-        return 0
-    mine = torch.tensor(float(received[0]) if received else 0.0, device=training.device)
-    return int(distributed.all_sum(mine)) and (received[0] if received else int(signal.SIGTERM))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are collected instead of ending the process, if this is the main thread."""
-    received: list[int] = []
-    held = {}
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        try:
-            held[signum] = signal.signal(signum, lambda number, frame: received.append(number))
-        except ValueError:  # not the main thread
-            break
-    try:
-        yield received
-    finally:
-        for signum, handler in held.items():
-            signal.signal(signum, handler)
+    """The signal to stop for, or 0."""
+    return agreed(received, training.device, training.logs())

@@ -1,0 +1,49 @@
+"""A clean end after SIGINT or SIGTERM: the signal is collected, the step finished, everything saved."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from . import distributed
+
+
+class Stopped(Exception):  # noqa: N818  (the run is not in error)
+    """SIGINT or SIGTERM came and the run was saved; resume it by running the same command. `signum` is the signal."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+@contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT and SIGTERM are collected instead of ending the process, if this is the main thread."""
+    received: list[int] = []
+    held = {}
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        try:
+            held[signum] = signal.signal(signum, lambda number, frame: received.append(number))
+        except ValueError:  # not the main thread
+            break
+    try:
+        yield received
+    finally:
+        for signum, handler in held.items():
+            signal.signal(signum, handler)
+
+
+def agreed(received: Sequence[int], device: torch.device, now: bool) -> int:
+    """The signal to stop for, or 0.
+
+    Several processes must stop at the same step, so they agree at the steps with `now`, the same in all of them.
+    """
+    if distributed.world_size() == 1:
+        return received[0] if received else 0
+    if not now:
+        return 0
+    mine = torch.tensor(float(received[0]) if received else 0.0, device=device)
+    return int(distributed.all_sum(mine)) and (received[0] if received else int(signal.SIGTERM))
