@@ -26,19 +26,19 @@ _HOME = {
     "scenes": "data.scenes",
     "training_steps": "training.loop",
     "train": "training.train",
-    "Stopped": "training.train",
+    "Stopped": "runtime.stopping",
     "Run": "runs",
     "load_run": "runs",
     "artefact": "course.artefacts",
     "UserError": "runtime.errors",
 }
-_MODULES = ("losses", "heads", "frameworks", "visualize", "course", "evaluation", "data", "runtime")
+_MODULES = ("losses", "heads", "frameworks", "visualize", "course", "evaluation", "transfer", "data", "runtime")
 
 if TYPE_CHECKING:
     import repre_lite.course as course
     import repre_lite.visualize as visualize
 
-    from . import data, evaluation, frameworks, heads, losses, runtime
+    from . import data, evaluation, frameworks, heads, losses, runtime, transfer
     from .course.artefacts import artefact
     from .data.scenes import scenes
     from .data.view import View
@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from .repre import ReconstructionBranch, RePre
     from .runs import Run, load_run
     from .runtime.errors import UserError
+    from .runtime.stopping import Stopped
     from .training.loop import training_steps
-    from .training.train import Stopped, train
+    from .training.train import train
 
 __all__ = [*_HOME, *_MODULES]
 

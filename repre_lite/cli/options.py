@@ -7,10 +7,11 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..recipes import FIELDS, SCALES, kinds, optional
+from ..transfer.settings import FIELDS as TRANSFER
 
 NESTED = ("views", "method", "encoder")  # reached through --set
 OTHERS = (
@@ -34,24 +35,34 @@ def flag(name: str) -> str:
 def add_recipe_options(parser: argparse.ArgumentParser, scale: str) -> None:
     """Give `parser` an option for every field of a recipe; those not given stay out of the namespace."""
     parser.add_argument("--scale", choices=tuple(SCALES), default=scale, help=f"the recipe (default {scale})")
-    for name, field in FIELDS.items():
-        if name in ("scale", *NESTED):
-            continue
-        text = f"{field.metadata['help']} ({_default(name, field)})"
-        common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-        if kinds()[name] is bool:
-            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
-        else:
-            choices = field.metadata["choices"]
-            kind = _reader(kinds()[name])
-            parser.add_argument(
-                flag(name), type=kind, choices=choices, metavar=None if choices else _metavar(name), **common
-            )
+    add_settings(parser, FIELDS, kinds(), ("scale", *NESTED))
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
         help="a setting of a view, the framework or the timm model, such as views.0.scale=0.25,1, "
         "method.temperature=0.2 or encoder.num_heads=12; may be repeated",
     )  # fmt: skip
+
+
+def add_settings(
+    parser: argparse.ArgumentParser,
+    fields: Mapping[str, dataclasses.Field[Any]],
+    hints: Mapping[str, Any],
+    leave_out: Collection[str],
+) -> None:
+    """Give `parser` an option for each of some fields made by `setting`, of the types `hints`."""
+    for name, field in fields.items():
+        if name in leave_out:
+            continue
+        text = f"{field.metadata['help']} ({_default(name, field)})"
+        common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+        if hints[name] is bool:
+            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, **common)
+        else:
+            choices = field.metadata["choices"]
+            kind = _reader(hints[name])
+            parser.add_argument(
+                flag(name), type=kind, choices=choices, metavar=None if choices else _metavar(name), **common
+            )
 
 
 def _default(name: str, field: dataclasses.Field[Any]) -> str:
@@ -94,7 +105,7 @@ def in_options(message: str) -> str:
 
     def translated(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"].strip("'\"")
-        if name not in FIELDS and name not in OTHERS:
+        if name not in FIELDS and name not in TRANSFER and name not in OTHERS:
             return match[0]
         option = flag(name)
         if value in ("True", "False"):

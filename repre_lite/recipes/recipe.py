@@ -139,12 +139,20 @@ def optional(kind: Any) -> bool:
     return isinstance(kind, types.UnionType) and type(None) in typing.get_args(kind)
 
 
-def check_values(values: Mapping[str, Any]) -> None:
-    """Raise UserError for the first of some settings whose value by itself is out of range."""
+def check_values(
+    values: Mapping[str, Any],
+    fields: Mapping[str, dataclasses.Field[Any]] | None = None,
+    hints: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise UserError for the first of some settings whose value by itself is out of range.
+
+    `fields`, `hints`: fields and their types of another dataclass whose fields are made by `setting`, instead of Recipe's.
+    """
+    fields, hints = fields or FIELDS, hints or kinds()
     for name, value in values.items():
-        choices, least = FIELDS[name].metadata["choices"], FIELDS[name].metadata["least"]
+        choices, least = fields[name].metadata["choices"], fields[name].metadata["least"]
         if value is None:
-            if not optional(kinds()[name]):
+            if not optional(hints[name]):
                 raise UserError(f"{name}=None: this setting cannot be switched off; leave it out for its default")
             continue
         if choices is not None and value not in choices:

@@ -1,0 +1,198 @@
+"""Annotations in COCO's and Pascal VOC's layouts: read from a folder alone, and broken ones named in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import save_grey
+
+import repre_lite as rl
+from repre_lite.transfer.annotations import load_objects
+from repre_lite.transfer.mean_precision import average_precision
+from repre_lite.transfer.objects import Objects, ObjectSet, encode_mask, run_lengths, scene_objects
+
+CODE = {"size": [30, 40], "counts": [150, 10, 1040]}  # ten pixels of column 5, in COCO's order
+
+
+@pytest.fixture
+def coco(tmp_path):
+    root = tmp_path / "coco"
+    for part, count in (("train", 3), ("val", 2)):
+        images = [{"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 40} for i in range(count)]
+        for image in images:
+            save_grey(root / part / image["file_name"])
+        annotations = [
+            {"id": 10 + i, "image_id": i, "category_id": 7 - i % 2, "bbox": [5, 6, 10, 8], "iscrowd": 0,
+             "segmentation": [[5, 6, 15, 6, 15, 14, 5, 14]]} for i in range(2)
+        ]  # fmt: skip
+        (root / "annotations").mkdir(exist_ok=True)
+        categories = [{"id": 7, "name": "dog"}, {"id": 6, "name": "cat"}]
+        values = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(values))
+    return root
+
+
+def change(root, part="train", **values):
+    """Change the first annotation."""
+    path = root / "annotations" / f"instances_{part}.json"
+    held = json.loads(path.read_text())
+    held["annotations"][0] |= values
+    path.write_text(json.dumps(held))
+
+
+def load(root, **options):
+    return load_objects(root, **({"train_images": None, "seed": 0, "skip_broken": False} | options))
+
+
+def test_coco(coco, capsys):
+    source = load(coco)
+    assert source.train.classes == ("cat", "dog") and source.train.names == ("0.jpg", "1.jpg")
+    assert "1 of 3 training images have no objects and are left out, such as 2.jpg" in capsys.readouterr().out
+    assert [o.labels.tolist() for o in source.train.objects] == [[1], [0]]
+    assert source.train.objects[0].boxes.tolist() == [[5, 6, 15, 14]]
+    mask = source.train.objects[0].decoded()
+    assert mask.shape == (1, 30, 40) and mask[0, 6:14, 5:15].all() and mask.sum() == 80
+    assert source.train.image(1).shape == (3, 30, 40) and source.train.has_masks and len(source.val) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"category_id": 9}, "0.jpg: annotation 10 of instances_train.json: class id 9 is none of cat, dog"),
+        (
+            {"bbox": [5, 6, 0, 8]},
+            "0.jpg: annotation 10 of instances_train.json: the box (5.0, 6.0, 5.0, 14.0) has no area",
+        ),
+        ({"bbox": [50, 6, 9, 8]}, "has no area in the image of 40x30 pixels"),
+        ({"segmentation": {"size": [30, 41], "counts": [1230]}}, "its mask is of 41x30 pixels, the image of 40x30"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "its mask has no polygon of three points"),
+        ({"image_id": 99}, "annotation 10 of instances_train.json: there is no image 99"),
+    ],
+)
+def test_broken_annotations_are_named_or_left_out(coco, values, says, capsys):
+    change(coco, **values)
+    with pytest.raises(rl.UserError) as told:
+        load(coco)
+    assert says in str(told.value) and "\n" not in str(told.value)
+    if "image_id" not in values:
+        assert load(coco, skip_broken=True).train.names == ("1.jpg",)
+        assert "1 broken annotations left out, the first: 0.jpg: annotation 10" in capsys.readouterr().out
+
+
+def test_missing_and_changed_files_are_named(coco):
+    (coco / "val" / "1.jpg").unlink()
+    with pytest.raises(rl.UserError, match=r"1\.jpg: the annotations name this image, but there is no such file"):
+        load(coco)
+    save_grey(coco / "val" / "1.jpg", (50, 30))
+    with pytest.raises(rl.UserError, match=r"1\.jpg: 50x30 pixels, but its annotations say 40x30"):
+        load(coco)
+
+
+def test_other_folders_and_files_are_refused(coco, tmp_path):
+    with pytest.raises(rl.UserError, match="neither layout found; give a folder in COCO's layout"):
+        load(tmp_path / "coco" / "train")
+    with pytest.raises(rl.UserError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    (coco / "annotations" / "instances_val.json").write_text("[]")
+    with pytest.raises(rl.UserError, match="not COCO's format"):
+        load(coco)
+
+
+def test_run_lengths():
+    for mask in (CODE, encode_mask(torch.from_numpy(np.arange(1200).reshape(40, 30).T // 10 == 15))):
+        decoded = Objects(torch.zeros(1, 4), torch.zeros(1), torch.zeros(1), (run_lengths(mask, (30, 40)),)).decoded()
+        assert decoded.sum() == 10 and decoded[0, :10, 5].all()
+
+
+def test_voc_from_its_folder_alone(voc):
+    source = load(voc)
+    assert source.train.classes == ("axe", "saw") and not source.train.has_masks
+    assert source.val.names == ("photo4.png",) and len(source.train) == 5
+    assert source.train.objects[1].boxes.tolist() == [[2, 4, 21, 25]] * 2
+    assert source.train.objects[1].labels.tolist() == [1, 0] and source.train.objects[1].crowd.tolist() == [False, True]
+    (voc / "ImageSets" / "Main").mkdir(parents=True)
+    (voc / "ImageSets" / "Main" / "train.txt").write_text("photo0\nphoto1\nphoto2\n")
+    (voc / "ImageSets" / "Main" / "val.txt").write_text("photo5\n")
+    source = load(voc)
+    assert source.train.names == ("photo0.png", "photo1.png", "photo2.png") and source.val.names == ("photo5.png",)
+    inside = voc.parent / "kit" / "VOCdevkit"
+    inside.mkdir(parents=True)
+    shutil.move(voc, inside / "VOC2007")
+    assert load(voc.parent / "kit").val.names == ("photo5.png",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "<xmax>20</xmax>",
+            "<xmax>2</xmax>",
+            "photo0.png: object 1 of photo0.xml: the box (2.0, 4.0, 2.0, 25.0) has no area",
+        ),
+        ("<xmax>20</xmax>", "", "photo0.xml: object 1: no box of four numbers"),
+        ("<width>41</width>", "<width>29</width>", "photo0.png: 41x29 pixels, but its annotations say 29x29"),
+        ("<filename>photo0.png", "<filename>gone.png", None),
+        ("</annotation>", "", "photo0.xml: not readable as XML"),
+    ],
+)
+def test_broken_voc_annotations_are_named(voc, old, new, says):
+    path = voc / "Annotations" / "photo0.xml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    if says is None:  # the file of the annotation's own name is there
+        assert "photo0.png" in load(voc).train.names
+        (voc / "JPEGImages" / "photo0.png").unlink()
+        says = "gone.png: the annotations name this image, but there is no such file"
+    with pytest.raises(rl.UserError) as told:
+        load(voc)
+    assert says in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_class_of_val_alone_is_named(voc):
+    path = voc / "Annotations" / "photo4.xml"
+    path.write_text(path.read_text().replace("saw", "hammer"))
+    with pytest.raises(rl.UserError, match=r"photo4\.png: object 1 of photo4\.xml: class hammer is none of axe, saw"):
+        load(voc)
+
+
+def test_no_object_at_all_is_refused(voc):
+    for path in (voc / "Annotations").iterdir():
+        path.write_text("<annotation><filename>x</filename></annotation>")
+    with pytest.raises(rl.UserError, match="no training image has an object"):
+        load(voc)
+
+
+def test_precision_of_known_answers():
+    images = scene_objects(32, 4).train
+    right = [
+        {"image_id": i, "category_id": int(o.labels[0]) + 1, "score": 0.9, "segmentation": o.masks[0],
+         "bbox": [float(o.boxes[0, 0]), float(o.boxes[0, 1]), *(o.boxes[0, 2:] - o.boxes[0, :2]).tolist()]}
+        for i, o in enumerate(images.objects)
+    ]  # fmt: skip
+    assert average_precision(images, right, True) == pytest.approx(
+        dict.fromkeys(("box_map", "box_map50", "mask_map", "mask_map50"), 1)
+    )
+    assert average_precision(images, right[:2], True)["box_map"] == pytest.approx(0.5)  # four classes, an object each
+    other = [answer | {"category_id": answer["category_id"] % 10 + 2} for answer in right]
+    assert average_precision(images, other, False) == {"box_map": 0, "box_map50": 0}
+    assert average_precision(images, [], True)["mask_map"] == 0
+    x, y, width, height = right[0]["bbox"]
+    shifted = [right[0] | {"bbox": [x + width / 5, y, width, height]}]  # IoU 2/3: right at 4 of the 10 thresholds
+    assert average_precision(images.at([0]), shifted, False)["box_map"] == pytest.approx(0.4)
+
+
+def test_images_without_objects_and_crowds_count_as_coco_says():
+    nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
+    crowd = Objects(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0]), torch.tensor([True]))
+    one = Objects(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0]), torch.tensor([False]))
+    images = ObjectSet(
+        ("a",), ("0", "1", "2"), ((20, 20),) * 3, (one, nothing, crowd), lambda i: torch.zeros(3, 20, 20)
+    )
+    answer = {"category_id": 1, "bbox": [0, 0, 10, 10]}
+    good = [answer | {"image_id": 0, "score": 0.5}]
+    assert average_precision(images, good, False)["box_map"] == pytest.approx(1)
+    in_crowd = [*good, answer | {"image_id": 2, "score": 0.9}]
+    assert average_precision(images, in_crowd, False)["box_map"] == pytest.approx(1)  # neither right nor wrong
+    in_nothing = [*good, answer | {"image_id": 1, "score": 0.9}]
+    assert average_precision(images, in_nothing, False)["box_map"] == pytest.approx(0.5)
