@@ -95,7 +95,7 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     recipe, total = training.recipe, training.total_steps
     every = recipe.checkpoint_every or max(50, total // 20)
     snapshots = {round(total * (i + 1) / recipe.snapshots) for i in range(recipe.snapshots)}
-    knn_every = max(50, total // 10)
+    knn_every = max(200, total // 10)
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
     began = time.perf_counter() - before.get("wall_seconds", 0.0)
     since, start = training.step, time.perf_counter()
