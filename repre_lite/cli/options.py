@@ -17,6 +17,7 @@ NESTED = ("views", "method", "encoder")  # reached through --set
 OTHERS = (
     "out",
     "blocks",
+    "seconds",
     "ignore_label",
     "set",
     "scale",

@@ -123,4 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     lab.add_argument("--no-browser", action="store_true", help="do not open a browser (default no)")
     lab.set_defaults(run="repre_lite.course.lab:lab")
+
+    grade = verbs.add_parser("grade", help="run the exercises of students' notebooks; this executes what they wrote")
+    grade.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="notebooks of the course, filled in")
+    grade.add_argument("--out", default="grades.csv", help="the table to write (default grades.csv)")
+    grade.add_argument("--seconds", type=int, default=300, metavar="N", help="limit for each notebook (default 300)")
+    grade.set_defaults(run="repre_lite.course.grade:grade")
     return parser
