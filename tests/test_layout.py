@@ -21,7 +21,8 @@ FLOORS = [
     ["runs"],
     ["evaluation"],
     ["training", "transfer", "visualize"],
-    ["report", "reproduce", "planning", "course"],
+    ["report", "planning", "course"],
+    ["reproduce"],
     ["cli"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -25,6 +25,10 @@ OTHERS = (
     "gpus",
     "reset",
     "protocol",
+    "seeds",
+    "only",
+    "jobs",
+    "transfer_data",
 )  # named in messages, and no field of a recipe
 
 

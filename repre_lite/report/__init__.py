@@ -1,91 +1,20 @@
-"""`repre-lite report`: one or several runs as one HTML page that needs neither kernel nor network."""
+"""`repre-lite report`: one or several runs as one HTML page that needs neither kernel nor network.
+
+Names are imported when first used, so that tables can be made without what figures need.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Sequence
-from importlib.resources import files as package_files
-from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING
 
-from .. import __version__
-from ..runs import RECIPE, Run, load_run, read_json
-from ..runtime import files
-from ..runtime.device import set_threads
-from ..runtime.errors import UserError
-from ..visualize.kit.extra import extra
-from .arms import group
-from .numbers import curves, diagnosis, environment, recipes, summary
-from .pieces import text
-from .visuals import bench, visual_sections
+from ..runtime.lazy import lazy
+
+_HOME = {"bench_page": "build", "page": "build", "report": "build"}
+
+if TYPE_CHECKING:
+    from .build import bench_page as bench_page
+    from .build import page as page
+    from .build import report as report
 
 
-def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
-    """`repre-lite report`: read the runs, write the page, or with `bench_only` one that holds only the bench."""
-    if out is None and len(runs) > 1:
-        raise UserError("several runs make one page: give its file name, such as out=report.html")
-    target = Path(out) if out else Path(runs[0]) / "report.html"
-    for folder in runs:
-        read_json(Path(folder) / RECIPE)
-    if target.suffix != ".html":
-        raise UserError(f"out={target}: give a file name that ends in .html")
-    if not target.parent.is_dir():
-        raise UserError(f"out={target}: the folder {target.parent} does not exist; create it first")
-    if not bench_only:
-        extra("sklearn.manifold")  # said before the work, not after it
-    set_threads()
-    make = bench_page if bench_only else page
-    files.write_text(target, make([load_run(folder) for folder in runs]))
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, opens in any browser without network")
-    return 0
-
-
-def page(runs: Sequence[Run]) -> str:
-    """The whole page. Runs that differ only in the seed are one arm; the others are compared with the first."""
-    arms = group(runs)
-    visuals = visual_sections(arms)
-    sections = {"Summary": summary(arms)}
-    if "Bench" in visuals:
-        sections["Bench"] = visuals.pop("Bench")
-    sections |= {"Diagnosis": diagnosis(runs), "Curves": curves(arms), **visuals}
-    sections |= {"Recipe": recipes(arms), "Environment": environment(runs)}
-    names = {name: name.lower().replace(" ", "-") for name in sections}
-    body = "\n".join(
-        f'<section aria-labelledby="{names[name]}"><h2 id="{names[name]}">{name}</h2>\n{content}\n</section>'
-        for name, content in sections.items()
-    )
-    recipe, count = runs[0].recipe, f"{len(runs)} run" + "s" * (len(runs) > 1)
-    unfinished = [run.folder.name for run in runs if not run.summary.get("finished")]
-    lead = f"{count} on {recipe.scale}: " + "; ".join(arm.name for arm in arms) + "."
-    lead += f" Not finished: {', '.join(unfinished)}." if unfinished else ""
-    title = f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"
-    contents = "".join(f'<li><a href="#{slug}">{name}</a></li>' for name, slug in names.items())
-    return _filled(title, lead, f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', body)
-
-
-def bench_page(runs: Sequence[Run]) -> str:
-    """A page with the bench alone. Raises UserError if the page cannot run the networks."""
-    arms = group(runs)
-    title = f"RePre: {arms[0].name}" if len(arms) == 1 else "RePre: " + ", ".join(arm.name for arm in arms)
-    lead = (
-        "Encoder and decoder run in this page. Choose an image, open or paint your own, and weigh the taps that the "
-        "decoder reads: what does each depth of the encoder hold?"
-    )
-    return _filled(title, lead, "", bench(arms).to_html())
-
-
-def _filled(title: str, lead: str, contents: str, body: str) -> str:
-    """The page around `body`. It runs the scripts it was written with and no others, and loads nothing."""
-    scripts = re.findall(r"<script>(.*?)</script>", body, re.DOTALL)
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; worker-src blob:; script-src blob: "
-    return Template((package_files(__package__) / "page.html").read_text(encoding="utf-8")).substitute(
-        policy=policy + " ".join(f"'sha256-{digest}'" for digest in hashes),
-        title=text(title),
-        lead=text(lead),
-        contents=contents,
-        body=body,
-        version=__version__,
-    )
+__getattr__, __dir__ = lazy(__name__, _HOME)

@@ -8,13 +8,16 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from ..runtime.text import plain_text
-from ..visualize.kit.drawing import Figure
 from ..visualize.kit.extra import extra
+
+if TYPE_CHECKING:
+    from ..visualize.kit.drawing import Figure
 
 
 def text(content: str) -> str:

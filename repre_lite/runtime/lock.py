@@ -30,12 +30,16 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+class InUseError(UserError):
+    """Another process holds the lock of a folder."""
+
+
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Inside, no other process can lock `folder`.
 
-    The lock of a killed process is free. Raises UserError if another process holds the lock, or if the folder cannot be
-    written. A file system without locks is not protected.
+    The lock of a killed process is free. Raises InUseError if another process holds the lock, and UserError if the folder
+    cannot be written. A file system without locks is not protected.
     """
     path = Path(folder) / LOCK
     file = _open(path)
@@ -65,7 +69,7 @@ def _open(path: Path) -> int:
             os.lseek(file, 0, os.SEEK_SET)
             holder = os.read(file, 200).decode(errors="replace")
             os.close(file)
-            raise UserError(
+            raise InUseError(
                 f"{path.parent}: another process{f' ({holder})' * bool(holder)} is writing into this folder; "
                 "wait for it to end or choose another folder"
             ) from None

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from repre_lite.runtime import lock
-from repre_lite.runtime.errors import UserError
-from repre_lite.runtime.lock import LOCK, locked
+from repre_lite.runtime.lock import LOCK, InUseError, locked
 
 HOLD = "import sys, time; from repre_lite.runtime.lock import locked\nwith locked(sys.argv[1]): print(flush=True); time.sleep(600)"
 
@@ -20,7 +19,7 @@ def taken(folder):
     try:
         with locked(folder):
             return None
-    except UserError as error:
+    except InUseError as error:
         return str(error)
 
 

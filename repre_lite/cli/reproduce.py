@@ -1,0 +1,55 @@
+"""The options of `repre-lite reproduce`; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..recipes import FIELDS, SCALES
+from ..recipes.recipe import SIZES
+from ..reproduce.cells import TABLES
+
+
+def add_reproduce(verbs: Any) -> None:
+    """Add the verb to `verbs`, the subparsers of the command line. Options that are not given leave the recipes alone."""
+    parser = verbs.add_parser("reproduce", help="the paper's tables, and ours, as paired runs over seeds")
+    recipe: dict[str, Any] = {"default": argparse.SUPPRESS}
+    parser.add_argument("name", metavar="TABLE", choices=TABLES, help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--scale", choices=tuple(SCALES), default="scenes", help="the recipes (default scenes)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each line (default 8 for local, else 3)")
+    parser.add_argument("--only", metavar="CELLS", help="names of cells, such as '*moby*' (default: all)")
+    parser.add_argument(
+        "--out",
+        default="runs/reproduce",
+        metavar="FOLDER",
+        help="holds cells/NAME, a run folder each, and TABLE-SCALE.md, .csv and .html (default runs/reproduce)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="cells at a time, on a CPU with one thread each (default 1)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the cells and what they cost (default no)")
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        help="small: the CPU-sized form of the scale (default for scenes, and for local with cifar10)",
+        **recipe,
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="optimiser steps of a run (default: 600 for local with scenes and cifar10, else the scale decides)",
+        **recipe,
+    )
+    parser.add_argument(
+        "--train-images",
+        type=int,
+        metavar="N",
+        help="use only this many training images (default: the scale decides)",
+        **recipe,
+    )
+    parser.add_argument("--data", metavar="FOLDER", help="images (default: drawn, found or downloaded)", **recipe)
+    parser.add_argument(
+        "--device", choices=FIELDS["device"].metadata["choices"], help="where to compute (default auto)", **recipe
+    )
+    parser.set_defaults(run="repre_lite.reproduce.command:reproduce")

@@ -1,0 +1,129 @@
+"""`repre-lite reproduce`: run the cells of a table, write the table."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ..runtime import distributed
+from ..runtime.device import set_threads
+from ..runtime.errors import UserError
+from ..runtime.lock import InUseError, locked
+from ..runtime.stopping import Stopped
+from .cells import Cell, Table
+from .figures import figure
+from .folders import BROKEN, check, done, left, summary_of
+from .grid import table
+from .measures import MEASURES, missing
+from .progress import costs, share, total_steps
+from .runner import run_cells
+from .tables import markdown, results, write
+
+
+def reproduce(
+    name: str,
+    out: str,
+    scale: str = "scenes",
+    seeds: int | None = None,
+    only: str | None = None,
+    jobs: int = 1,
+    dry_run: bool = False,
+    **overrides: Any,
+) -> int:
+    """Run what is missing of a table's cells in `out`/cells, then write `out`/NAME-SCALE.md, .csv and .html.
+
+    `only`: a pattern of the names of cells, such as `*moby*`; the table then has what is there. `dry_run`: print the cells
+    and their cost, and do nothing. `overrides`: of every recipe. Returns an exit status.
+    """
+    set_threads()
+    wanted = table(name, scale, seeds, **overrides)
+    chosen = [cell for cell in wanted.cells if only is None or fnmatchcase(cell.name, only)]
+    if not chosen:
+        raise UserError(f"only={only}: no cell has such a name; dry_run lists them, such as {wanted.cells[0].name}")
+    folder = Path(out)
+    if dry_run:
+        check(chosen, folder)
+        print(plan(wanted, chosen, folder))
+        return 0
+    if wanted.name in ("table2", "table3") and scale == "imagenet1k" and overrides.get("transfer_data") is None:
+        needed = {"table2": "COCO", "table3": "Cityscapes"}[wanted.name]
+        raise UserError(f"scale=imagenet1k: {wanted.name} needs transfer_data=, the folder of {needed}")
+    if distributed.is_main():
+        for key, why in missing(wanted.measures).items():
+            print(f"{MEASURES[key].label}: left out, {why}", flush=True)
+    try:
+        run_cells(chosen, folder, jobs)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
+    finally:
+        main = distributed.is_main()
+        distributed.finish()
+    if main:
+        paths = write_table(wanted, folder)
+        print(markdown(wanted, results(wanted, folder), folder))
+        print("written: " + ", ".join(map(str, paths)))
+        elsewhere = sum(not done(cell, folder) for cell in chosen)
+        if elsewhere:
+            print(f"{elsewhere} cells are being run by other processes; the last to finish writes the whole table")
+    return 0
+
+
+def write_table(wanted: Table, out: Path) -> list[Path]:
+    """Write the table's files; of several processes that finish together the last one writes what all of them have done."""
+    with _alone(out):
+        return write(wanted, out, figure(wanted, out))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process is here; waits for one that is."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except InUseError:
+                time.sleep(0.2)
+        yield
+
+
+def plan(wanted: Table, chosen: Sequence[Cell], out: Path) -> str:
+    """The cells `chosen`, what is there of them, and what they cost, as text."""
+    cost = costs(chosen)
+    lines = [f"{wanted.title}, {wanted.scale}: {len(chosen)} cells", wanted.note]
+    width = max(len(cell.name) for cell in chosen)
+    for cell in chosen:
+        lines.append(f"{cell.name:{width}s}  {total_steps(cell.recipe):>8,} steps  {cost[cell.name]:>12,} GFLOP  "
+                     f"{_state(cell, out)}")  # fmt: skip
+    there = {cell.name: share(cell, out) for cell in chosen}
+    rest = sum(round((1 - there[name]) * cost[name]) for name in cost)
+    lines.append(f"to be trained: {rest:,} of {sum(cost.values()):,} GFLOP, counted; measuring comes on top")
+    trained = [(cost[cell.name], seconds) for cell in chosen if (seconds := _seconds(cell, out))]
+    if trained and rest:
+        rate = sum(gflop for gflop, _ in trained) / sum(seconds for _, seconds in trained)
+        lines.append(f"at the {rate:,.1f} GFLOP/s of the {len(trained)} cells that are there: {rest / rate / 3600:,.1f} "
+                     "hours of one process")  # fmt: skip
+    lines += [f"{MEASURES[key].label}: left out, {why}" for key, why in missing(wanted.measures).items()]
+    return "\n".join(lines)
+
+
+def _state(cell: Cell, out: Path) -> str:
+    rest = left(cell, out)
+    if BROKEN in summary_of(cell, out):
+        return "broke off"
+    if rest is None:
+        done_share = share(cell, out)
+        return f"{done_share:.0%} trained" if done_share else "to do"
+    return f"trained; to be measured: {', '.join(rest)}" if rest else "done"
+
+
+def _seconds(cell: Cell, out: Path) -> float:
+    """Seconds of a finished training, 0 if it is not finished."""
+    found = summary_of(cell, out)
+    return float(found.get("wall_seconds", 0.0)) if found.get("finished") else 0.0

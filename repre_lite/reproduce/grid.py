@@ -1,0 +1,93 @@
+"""A table at a scale: its lines under several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..recipes import SCALES, Recipe, recipe
+from ..runtime.errors import UserError
+from .cells import TABLES, Cell, Table, primary
+from .layouts import ENCODERS, LAYOUTS, Namer
+
+SEEDS = 3
+
+
+def table(
+    name: str,
+    scale: str = "scenes",
+    seeds: int | None = None,
+    size: str | None = None,
+    transfer_data: str | None = None,
+    **overrides: Any,
+) -> Table:
+    """The table `name` at a scale, over `seeds` seeds; `overrides` of fields of every recipe, such as `steps`.
+
+    `local` at its scales is the primary protocol, with 8 seeds; others have 3. `transfer_data`: what tables 2 and 3 transfer
+    to, see `transfer`; None: the scenes. Raises UserError for an unknown name or a
+    value out of range.
+    """
+    if name not in TABLES:
+        raise UserError(f"table={name!r}: choose one of {', '.join(TABLES)}")
+    if scale not in SCALES:
+        raise UserError(f"scale={scale!r}: choose one of {', '.join(SCALES)}")
+    if seeds is not None and seeds < 1:
+        raise UserError(f"seeds={seeds}: give 1 or more")
+    fixed = name == "local" and scale in primary()["scales"] and size in (None, primary()["size"])
+    if fixed:
+        size, overrides = primary()["size"], primary()["recipe"] | overrides
+        seeds = seeds or primary()["seeds"]
+    size = size or ("small" if scale == "scenes" else "full")
+    namer = Namer(scale, size, "local-" if name == "local" else "")
+    title, head, lines, measures, more = LAYOUTS[name](namer)
+    if name == "local":
+        more["note"] = _note(fixed, seeds, overrides)
+        more["level"] = primary()["level"]
+    else:
+        more["note"] = "Exploratory: not part of the primary protocol, which is `local`."
+    if scale != "imagenet1k":
+        stand = ", ".join(f"{namer.arch(arch)} for {arch}" for arch in ENCODERS)
+        more["note"] += f" Encoders here stand for the paper's: {stand}." * (name != "local")
+    cells = tuple(
+        Cell(
+            f"{line.name}-{seed}",
+            line.name,
+            seed,
+            _recipe(scale, size, line.changes, seed, overrides),
+            measures,
+            line.supervised,
+            transfer_data,
+        )
+        for seed in range(seeds or SEEDS)  # seed by seed, so that what is there is paired
+        for line in lines
+    )
+    return Table(name, title, scale, head, lines, measures, cells, **more)
+
+
+def _recipe(scale: str, size: str, changes: Mapping[str, Any], seed: int, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe of a cell. `length` among the changes multiplies epochs and steps."""
+    values = {**overrides, **changes, "seed": seed}
+    length = values.pop("length", 1.0)
+    if length != 1.0:
+        values["epochs"] = max(1, round(length * recipe(scale, values["framework"], size).epochs))
+        if values.get("steps"):
+            values["steps"] = max(1, round(length * values["steps"]))
+    for name in ("method", "encoder"):
+        held = overrides.get(name, {}), changes.get(name, {})
+        if any(held):
+            values[name] = {**held[0], **held[1]}
+    return recipe(scale, values.pop("framework"), size, **values)
+
+
+def _note(fixed: bool, seeds: int | None, overrides: Mapping[str, Any]) -> str:
+    """Whether the runs of `local` are those of the primary protocol."""
+    held = primary()
+    kept = {"steps", "batch_size", "train_images", "precision"}
+    changed = [
+        f"{name} {overrides[name]}" for name in kept & overrides.keys() if overrides[name] != held["recipe"][name]
+    ]
+    changed += [f"seeds {seeds}"] if seeds != held["seeds"] else []
+    changed += sorted(name for name in overrides.keys() - kept - {"data", "device"})
+    if not fixed or changed:
+        return "Exploratory: not the primary protocol" + f" ({', '.join(sorted(changed))})" * bool(changed) + "."
+    return "The primary protocol, fixed before its runs: " + " ".join(held["rules"])

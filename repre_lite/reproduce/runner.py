@@ -1,0 +1,129 @@
+"""Running the cells that are missing: resumable, side by side, no cell twice and none lost.
+
+What there is to do is read from the folders alone, so the same command resumes after any kill, and any number of processes,
+on any number of machines that share the folder, may run it at the same time: each claims a cell by the lock of its folder,
+which ends with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..runs import merge_summary
+from ..runtime import distributed, files
+from ..runtime.device import pick_device
+from ..runtime.errors import UserError
+from ..runtime.lock import InUseError, locked
+from ..training.step import NonFiniteError
+from ..training.train import train
+from .cells import Cell
+from .folders import BROKEN, CELLS, check, done, folder_of, left
+from .measures import Subject, measure
+from .progress import watched
+from .supervised import train_supervised
+from .workers import side_by_side
+
+
+def run_cells(cells: Sequence[Cell], out: Path, jobs: int = 1, quiet: bool = False) -> None:
+    """Run what is missing of `cells`, `jobs` at a time; cells that another command is at are left to it.
+
+    On a CPU every cell has one thread, so that a result does not depend on `jobs`. Raises UserError, and Stopped after
+    SIGINT or SIGTERM, when every running cell is saved.
+    """
+    if jobs < 1:
+        raise UserError(f"jobs={jobs}: give 1 or more")
+    if jobs > 1 and distributed.launched():
+        raise UserError(f"jobs={jobs} has no use under torchrun, whose processes share one cell")
+    check(cells, out)
+    todo = [cell for cell in cells if not done(cell, out)]
+    if not todo:
+        return
+    try:
+        (out / CELLS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out}: {error.strerror}; choose a folder you may write to") from None
+    with watched(cells, out, quiet):
+        if jobs == 1:
+            work(todo, out)
+        else:
+            side_by_side(work, todo, out, min(jobs, len(todo)))
+
+
+def work(cells: Sequence[Cell], out: Path) -> None:
+    """Do every one of `cells` that no other process is at."""
+    device = pick_device(cells[0].recipe.device)
+    distributed.start(device)
+    with _threads(1) if device.type == "cpu" else contextlib.nullcontext():
+        for cell in cells:
+            if distributed.from_main(int(distributed.is_main() and _free(cell, out)), device):
+                with contextlib.suppress(InUseError):
+                    _complete(cell, out)
+
+
+def _free(cell: Cell, out: Path) -> bool:
+    """Whether there is something to do in a cell that no other process is doing."""
+    folder = folder_of(cell, out)
+    if done(cell, out):
+        return False
+    folder.mkdir(exist_ok=True)  # a folder that exists is locked by `train` before it reads images
+    try:
+        with locked(folder):
+            return True
+    except InUseError:
+        return False
+
+
+def _complete(cell: Cell, out: Path) -> None:
+    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is at it."""
+    folder = folder_of(cell, out)
+    if left(cell, out) is None:
+        try:
+            if cell.supervised:
+                _learn_labels(cell, folder, out)
+            else:
+                train(cell.recipe, folder, quiet=True)
+        except NonFiniteError as error:
+            if distributed.is_main():
+                with locked(folder):
+                    merge_summary(folder, {BROKEN: str(error)})
+            return
+    with contextlib.ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(locked(folder))
+            files.sweep(folder)
+        subject = Subject(folder, cell.recipe, cell.transfer_data)
+        while rest := left(cell, out):
+            found = measure(subject, rest)
+            distributed.barrier()
+            if distributed.is_main():
+                merge_summary(folder, found)
+            distributed.barrier()
+
+
+def _learn_labels(cell: Cell, folder: Path, out: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        if distributed.is_main():
+            stack.enter_context(locked(folder))
+        if distributed.from_main(int(left(cell, out) is None), pick_device(cell.recipe.device)):
+            train_supervised(cell.recipe, folder)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Inside, torch has `count` threads, also when REPRE_LITE_THREADS is read again."""
+    before, said = torch.get_num_threads(), os.environ.get("REPRE_LITE_THREADS")
+    torch.set_num_threads(count)
+    os.environ["REPRE_LITE_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        del os.environ["REPRE_LITE_THREADS"]
+        if said is not None:
+            os.environ["REPRE_LITE_THREADS"] = said
