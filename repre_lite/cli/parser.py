@@ -10,7 +10,7 @@ from ..runtime.errors import UserError
 from .options import add_recipe_options
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PROTOCOLS = ("knn", "linear", "diversity", "dense")
+PROTOCOLS = ("knn", "linear", "linear-sgd", "finetune", "diversity", "dense")
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=PROTOCOLS,
         default=["knn", "linear"],
-        help="what to measure; diversity: how different the patches of an image are, tap by tap; dense: "
+        help="what to measure; linear-sgd: the framework's published linear protocol; finetune: the whole encoder; diversity: how different the patches of an image are, tap by tap; dense: "
         "probes of patches on images with masks (default knn linear)",
     )
     evaluate.add_argument("--scale", choices=tuple(SCALES), help="images of another scale (default: the run's)")
@@ -69,6 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="the linear probe reads the class tokens of the last N blocks, as DINO's with 4 (default: the pooled feature)",
+    )
+    evaluate.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="of linear-sgd and finetune (default as published, 10 for images below 96 pixels)",
     )
     evaluate.add_argument(
         "--arch", metavar="NAME", help="which encoder, with random (vit_micro vit_tiny ... or timm's name)"

@@ -57,6 +57,7 @@ def evaluate(
     train_images: int | None,
     blocks: int | None,
     ignore_label: int,
+    epochs: int | None,
     arch: str | None,
     image_size: int | None,
     seed: int,
@@ -70,7 +71,7 @@ def evaluate(
         if source == RANDOM and image_size is None and scale is not None:
             image_size = SCALES[scale]["image_size"]
         read = read_source(source, arch, image_size, seed)
-        results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label)
+        results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
         main = distributed.is_main()
     finally:
         distributed.finish()

@@ -27,7 +27,8 @@ from .segmentation_metrics import boundary_counts, mean_accuracy, miou, small_cl
 # The budget: an encoder of ViT-S size on CamVid stays within 10 CPU minutes on two threads.
 TRAIN_IMAGES = 1_000
 VAL_PATCHES = 100_000  # the most patches to measure on; their images are evenly spread
-FIT_PATCHES = 8_192  # of the images that a probe learns from, about the same number of each
+FIT_PATCHES = 4_096  # of the images that a probe learns from, about the same number of each
+KEPT_PIXELS = 2e8  # validation masks with fewer pixels are kept in memory
 SHARES = {"1": 1, "1/8": 8, "1/64": 64}  # of the labels: the images whose labels a probe may use
 PENALTY = 1e-3  # of the sum of squared weights of the logistic probe, features scaled to a variance of 1
 ITERATIONS = 100
@@ -133,6 +134,8 @@ def probe_rows(
     taps: dict[int | str, tuple[Tensor, Tensor]] = dict(zip(indices, _pairs(train, val), strict=True))
     work = [(tap, "knn") for tap in taps] + [(tap, "logistic") for tap in [*taps, "all"]]
     found = []
+    few = sum(height * width for height, width in split.val.sizes) < KEPT_PIXELS
+    truth = [split.val[i][1].short() for i in range(len(split.val))] if few else _Reread(split.val)
     with Progress(len(work) * len(CHANNELS) * len(SHARES), "probe", "probes", delay=2, leave=False) as bar:
         for tap, probe in work:
             both = taps[tap] if tap in taps else (torch.cat(train.taps, dim=1), torch.cat(val.taps, dim=1))
@@ -152,7 +155,7 @@ def probe_rows(
                     if small.any():
                         scores["miou_small"] = miou(matrix, small)
                     if share == "1":
-                        scores["boundary_iou"] = boundary_iou(val, predicted, split.val)
+                        scores["boundary_iou"] = boundary_iou(predicted, val.grid, truth, classes)
                     found.append(entry | {what: None if math.isnan(score) else score for what, score in scores.items()})
                     bar.update()
     return found
@@ -197,14 +200,28 @@ def matrix_of(counts: Tensor, predicted: Tensor) -> Tensor:
     return matrix.T
 
 
-def boundary_iou(patches: Patches, predicted: Tensor, masks: MaskSet) -> float:
-    """Boundary IoU of predicted classes (n,) of all patches of `masks`, each over the pixels of its patch."""
-    totals = torch.zeros(2, len(masks.classes), dtype=torch.int64)
-    cells = predicted.view(len(masks), -1)  # (images, G*G)
-    for index in range(len(masks)):
-        mask = masks[index][1]
-        guess = cells[index][place_of(mask.shape, patches.grid)]  # (H, W)
-        totals += boundary_counts(mask[None], guess[None], len(masks.classes))
+class _Reread(Sequence[Tensor]):
+    """The masks of a set, read from their files whenever they are needed."""
+
+    def __init__(self, masks: MaskSet) -> None:
+        self.masks = masks
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.masks[index][1]
+
+
+def boundary_iou(predicted: Tensor, grid: int, truth: Sequence[Tensor], classes: int) -> float:
+    """Boundary IoU of predicted classes (n,) of the patches of all images; `truth`: their masks (H, W).
+
+    Each class holds for all pixels of its patch.
+    """
+    totals = torch.zeros(2, classes, dtype=torch.int64)
+    for cells, mask in zip(predicted.view(len(truth), -1), truth, strict=True):  # (G*G,), (H, W)
+        guess = cells[place_of(mask.shape, grid)]  # (H, W)
+        totals += boundary_counts(mask[None].long(), guess[None], classes)
     hits, union = totals.double()
     return float((hits / union).nanmean())
 

@@ -46,6 +46,25 @@ class Published:
     views: Callable[[int, int], tuple[View, ...]] | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class LinearProtocol:
+    """The published linear evaluation of a framework on ImageNet-1k: a layer on the frozen encoder, trained on crops.
+
+    `optimiser`: sgd, nesterov or lars, momentum 0.9, no weight decay. `base_lr`: for a batch of 256. `warmup_epochs`
+    come first; then half a cosine, or, with `drops`, a tenth of the rate from each of these shares of the run on.
+    `blocks`: how many last blocks' class tokens are read; None: the pooled feature.
+    """
+
+    optimiser: str
+    epochs: int
+    batch_size: int
+    base_lr: float
+    warmup_epochs: int = 0
+    drops: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
+    blocks: int | None = None
+
+
 class Contrast(NamedTuple):
     """A framework's result for one batch: its scalar `loss`, the projected features of view 1 as `embedding` (B, D), to
     be monitored for collapse, and further scalars to log in `monitors`."""
@@ -74,6 +93,7 @@ class Framework(nn.Module):
     decay_vectors: ClassVar[bool] = False  # whether weight decay also applies to biases and norms
     cosine_after_warmup: ClassVar[bool] = True  # whether the rate's cosine begins after warm-up or at step 0
     watch: ClassVar[str] = ""  # what to look at if this framework collapses
+    linear: ClassVar[LinearProtocol] = LinearProtocol("sgd", 90, 1024, 3.0)  # MoCo v3's, for those without one
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

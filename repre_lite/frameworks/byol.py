@@ -19,6 +19,7 @@ from ..losses import negative_cosine
 from .base import (
     Contrast,
     Framework,
+    LinearProtocol,
     Published,
     Row,
     asymmetric_views,
@@ -58,6 +59,7 @@ class BYOL(Framework):
         "swin_tiny": Published("no published recipe found; ViT-S's", VIT_S, ours=tuple(VIT_S)),
     }  # fmt: skip
     watch = "a loss that falls to 0 within an epoch is a collapse: raise the momentum or lower the learning rate"
+    linear = LinearProtocol("nesterov", epochs=80, batch_size=1024, base_lr=0.2)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

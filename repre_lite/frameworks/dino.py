@@ -21,6 +21,7 @@ from ..runtime.errors import UserError
 from .base import (
     Contrast,
     Framework,
+    LinearProtocol,
     Published,
     Row,
     at_least_fp32,
@@ -103,6 +104,7 @@ class DINO(Framework):
     }  # fmt: skip
     loss_rises = True
     watch = "a loss stuck at ln(prototypes) with a KL of 0 is a collapse: lower the teacher temperature or the rate"
+    linear = LinearProtocol("sgd", epochs=100, batch_size=1024, base_lr=1e-3, blocks=4)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

@@ -20,6 +20,7 @@ from ..runtime.distributed import gather
 from .base import (
     Contrast,
     Framework,
+    LinearProtocol,
     Published,
     Row,
     asymmetric_views,
@@ -58,6 +59,7 @@ class MoBY(Framework):
     cosine_after_warmup = False
     loss_rises = True
     watch = "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+    linear = LinearProtocol("sgd", epochs=100, batch_size=512, base_lr=0.5, warmup_epochs=5, label_smoothing=0.1)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

@@ -21,6 +21,7 @@ from ..runtime.distributed import gather
 from .base import (
     Contrast,
     Framework,
+    LinearProtocol,
     Published,
     Row,
     at_least_fp32,
@@ -66,6 +67,7 @@ class MoCoV2(Framework):
     }  # fmt: skip
     loss_rises = True
     watch = "a loss at ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+    linear = LinearProtocol("sgd", epochs=100, batch_size=256, base_lr=30.0, drops=(0.6, 0.8))
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

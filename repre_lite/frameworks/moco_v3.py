@@ -21,6 +21,7 @@ from ..runtime.distributed import gather, rank, world_size
 from .base import (
     Contrast,
     Framework,
+    LinearProtocol,
     Published,
     Row,
     asymmetric_views,
@@ -57,6 +58,7 @@ class MoCoV3(Framework):
     }
     decay_vectors = True
     watch = "instability shows as dips of the k-NN curve, not as a diverging loss"
+    linear = LinearProtocol("sgd", epochs=90, batch_size=1024, base_lr=3.0)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

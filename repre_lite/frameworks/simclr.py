@@ -18,7 +18,7 @@ from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import nt_xent
 from ..runtime.distributed import gather_with_gradient, rank
-from .base import Contrast, Framework, Published, Row, at_least_fp32, no_autocast, over_chance
+from .base import Contrast, Framework, LinearProtocol, Published, Row, at_least_fp32, no_autocast, over_chance
 
 VIT = {
     "batch_size": 4096, "epochs": 300, "warmup_epochs": 40, "base_lr": 2e-4, "weight_decay": 0.1,
@@ -40,6 +40,7 @@ class SimCLR(Framework):
         "swin_tiny": Published("no published recipe found; ViT's", VIT, ours=tuple(VIT)),
     }
     watch = "a loss that stays at ln(2B - 1) means that nothing is learned: raise the batch or lower the temperature"
+    linear = LinearProtocol("nesterov", epochs=90, batch_size=4096, base_lr=0.1)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

@@ -14,7 +14,7 @@ from ..data.view import View
 from ..encoder import Features, TappedEncoder
 from ..heads import mlp
 from ..losses import negative_cosine
-from .base import Contrast, Framework, Published, Row, at_least_fp32, no_autocast, symmetric_views
+from .base import Contrast, Framework, LinearProtocol, Published, Row, at_least_fp32, no_autocast, symmetric_views
 
 IMAGENET = {
     "batch_size": 1024, "epochs": 300, "warmup_epochs": 10, "base_lr": 1.5e-4, "weight_decay": 0.1,
@@ -31,6 +31,7 @@ class SimSiam(Framework):
     published = {"vit_small": OURS, "vit_base": OURS, "swin_tiny": OURS}
     loss_floor = -1.0
     watch = "a loss near -1 while embedding_std goes to 0 is a collapse: lower the learning rate"
+    linear = LinearProtocol("lars", epochs=90, batch_size=4096, base_lr=0.1)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

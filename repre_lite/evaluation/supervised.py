@@ -1,0 +1,179 @@
+"""Protocols that train on augmented crops with labels: `linear-sgd`, a layer on the frozen encoder, and `finetune`.
+
+Slower than the probes on cached features, and with a learning rate that was tuned for ImageNet: for comparison with
+published tables. Crops and flips are drawn anew in every epoch; images in files are cut square before. Of several
+processes each does the whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import timm.optim
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data.image_set import ImageSet
+from ..data.view import View
+from ..data.views import Views
+from ..encoder import TappedEncoder, last_class_tokens, unwrap
+from ..frameworks.base import LinearProtocol
+from ..runtime.progress import Progress
+from ..runtime.randomness import fork, generator
+from .features import extract
+
+SHORT = 10  # epochs for images below 96 pixels, unless asked for more
+CHUNK = 256  # images in a forward pass
+FINETUNE_EPOCHS, FINETUNE_BATCH, FINETUNE_LR = 100, 256, 5e-4  # MAE, table 9: ViT-B
+LAYER_DECAY, WEIGHT_DECAY, SMOOTHING, WARMUP = 0.65, 0.05, 0.1, 0.05
+
+
+@dataclass(frozen=True)
+class Task:
+    """What both protocols need: labelled images, normalisation, and the length of training (None: the protocol's)."""
+
+    train: ImageSet
+    val: ImageSet
+    mean: Sequence[float]
+    std: Sequence[float]
+    epochs: int | None = None
+    seed: int = 0
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the layer."""
+        assert self.train.labels is not None
+        return int(self.train.labels.max()) + 1
+
+    def length(self, published: int, size: int) -> int:
+        """Epochs: as asked for, else as published, or ten for images below 96 pixels."""
+        return self.epochs or (min(SHORT, published) if size < 96 else published)
+
+    def batches(self, size: int, epochs: int, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised crops (B, 3, size, size) and labels (B,) of every step, all images once an epoch."""
+        assert self.train.labels is not None
+        view = View(size, (0.2, 1.0) if size < 96 else (0.08, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)
+        views, steps = Views((view,), self.seed), len(self.train) // batch
+        shift, scale = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
+        for epoch in range(epochs):
+            order = torch.randperm(len(self.train), generator=generator(self.seed, f"supervised/{epoch}"))
+            for step in range(steps):
+                rows = order[step * batch : (step + 1) * batch]
+                crops = views(self.train.images[rows].to(device), epoch * steps + step, rows.to(device))[0]
+                yield (crops - shift) / scale, self.train.labels[rows].to(device)
+
+
+def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol) -> float:
+    """Top-1 accuracy in [0, 1] by a framework's published linear protocol: a layer on the frozen encoder.
+
+    A batch larger than the training set is cut to it, and the rate with it. `protocol.blocks` class tokens are read if
+    the encoder has a class token and as many blocks.
+    """
+    device = next(encoder.parameters()).device
+    blocks = readable_blocks(encoder, protocol.blocks)
+    layer = _layer(encoder.width * (blocks or 1), task).to(device)
+    batch = min(protocol.batch_size, len(task.train))
+    epochs = task.length(protocol.epochs, encoder.image_size)
+    rate = protocol.base_lr * batch / 256
+    optimiser = _optimiser(protocol.optimiser, layer, rate)
+    total = epochs * (len(task.train) // batch)
+    training = encoder.training
+    encoder.eval()
+    with Progress(total, "step", "linear-sgd", delay=2, leave=False) as bar:
+        for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
+            with torch.no_grad():
+                features = torch.cat([_features(encoder, part, blocks) for part in crops.split(CHUNK)])  # (B, C)
+            share = protocol.warmup_epochs / protocol.epochs
+            _set_rate(optimiser, rate * factor(step / total, share, protocol.drops))
+            loss = F.cross_entropy(layer(features), labels, label_smoothing=protocol.label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            bar.update()
+    encoder.train(training)
+    x = extract(encoder, task.val.images, task.mean, task.std, blocks=blocks)
+    return _top1(layer(x), task)
+
+
+def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
+    """Top-1 accuracy in [0, 1] of a copy of the encoder that is trained to the end, with a layer on its pooled feature.
+
+    As MAE fine-tunes (He et al., 2022, table 9): AdamW, rate 5e-4 for a batch of 256, weight decay 0.05, layer decay 0.65,
+    5 % warm-up, cosine, label smoothing 0.1; without its mixing of images.
+    """
+    device = next(encoder.parameters()).device
+    model = copy.deepcopy(encoder).requires_grad_(True)
+    layer = _layer(encoder.width, task).to(device)
+    batch = min(FINETUNE_BATCH, len(task.train))
+    epochs, rate = task.length(FINETUNE_EPOCHS, encoder.image_size), FINETUNE_LR * batch / 256
+    groups: list[dict[str, Any]] = timm.optim.param_groups_layer_decay(
+        unwrap(model.backbone), weight_decay=WEIGHT_DECAY, layer_decay=LAYER_DECAY
+    )
+    groups.append({"params": list(layer.parameters()), "weight_decay": WEIGHT_DECAY, "lr_scale": 1.0})
+    optimiser = torch.optim.AdamW(groups, lr=0.0)
+    total = epochs * (len(task.train) // batch)
+    model.train()
+    with fork(task.seed, "finetune"), Progress(total, "step", "finetune", delay=2, leave=False) as bar:
+        for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
+            _set_rate(optimiser, rate * factor(step / total, WARMUP))
+            loss = F.cross_entropy(layer(model(crops, taps=False).pooled), labels, label_smoothing=SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            bar.update()
+    return _top1(layer(extract(model, task.val.images, task.mean, task.std)), task)
+
+
+def readable_blocks(encoder: TappedEncoder, blocks: int | None) -> int | None:
+    """`blocks`, at most all there are; None, the pooled feature, for an encoder without class token."""
+    model: Any = unwrap(encoder.backbone)
+    if blocks is None or getattr(model, "cls_token", None) is None:
+        return None
+    return min(blocks, len(model.feature_info))
+
+
+def factor(progress: float, warmup: float, drops: Sequence[float] = ()) -> float:
+    """What the peak rate is multiplied by at `progress` in [0, 1): linear warm-up over a share `warmup` of the run, then
+    half a cosine to 0, or a tenth from each of `drops` on."""
+    if progress < warmup:
+        return progress / warmup
+    if drops:
+        return float(0.1 ** sum(progress >= drop for drop in drops))
+    return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+def _layer(width: int, task: Task) -> nn.Linear:
+    """A new layer, weights from a normal distribution of 0.01, no bias yet, as in the code of MoCo and DINO."""
+    with fork(task.seed, "linear layer"):
+        layer = nn.Linear(width, task.classes)
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _optimiser(name: str, layer: nn.Linear, rate: float) -> torch.optim.Optimizer:
+    if name == "lars":
+        return timm.optim.Lars(layer.parameters(), lr=rate, momentum=0.9)
+    return torch.optim.SGD(layer.parameters(), lr=rate, momentum=0.9, nesterov=name == "nesterov")
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def _features(encoder: TappedEncoder, images: Tensor, blocks: int | None) -> Tensor:
+    if blocks is None:
+        return encoder(images, taps=False).pooled.float()  # type: ignore[no-any-return]
+    return last_class_tokens(encoder.backbone, images, blocks).float()
+
+
+@torch.no_grad()
+def _top1(scores: Tensor, task: Task) -> float:
+    assert task.val.labels is not None
+    return float((scores.argmax(1) == task.val.labels.to(scores.device)).float().mean())

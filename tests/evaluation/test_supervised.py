@@ -1,0 +1,135 @@
+"""Published linear protocols and fine-tuning: schedules by hand, one step against PyTorch's own, and both as commands."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+import repre_lite as rl
+from repre_lite.cli import main
+from repre_lite.data import sources
+from repre_lite.data.image_set import ImageSet
+from repre_lite.encoder import build_encoder
+from repre_lite.evaluation.supervised import (
+    Task,
+    factor,
+    finetune_top1,
+    linear_sgd_top1,
+    readable_blocks,
+)
+from repre_lite.frameworks import FRAMEWORKS, framework_class
+from repre_lite.frameworks.base import LinearProtocol
+from repre_lite.runtime.randomness import fork
+from tests.small import TINY
+
+MEAN, STD = (0.3, 0.3, 0.3), (0.2, 0.2, 0.2)
+SWIN = {"embed_dim": 12, "depths": (1, 1, 1), "num_heads": (2, 2, 2)}
+
+
+def built(name="vit_micro", **arguments):
+    with fork(0, "encoder"):
+        return build_encoder(name, 32, **(arguments or TINY))
+
+
+def task(train=64, val=32, epochs=2):
+    parts = []
+    for start, count in ((0, train), (1000, val)):
+        made = rl.scenes(range(start, start + count))
+        parts.append(ImageSet(made.images, made.labels % 2, ("even", "odd")))
+    return Task(*parts, MEAN, STD, epochs)
+
+
+def test_schedules():
+    assert [factor(p, 0.1) for p in (0.0, 0.05)] == [0, 0.5]
+    assert factor(0.1, 0.1) == 1 and factor(0.55, 0.1) == pytest.approx(0.5)
+    assert factor(0.325, 0.1) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert [factor(p, 0, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.8, 0.99)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("framework", "rate", "epochs"),  # the rate for the published batch, as the published code has it
+    [
+        ("moco_v3", 3 * 1024 / 256, 90),
+        ("dino", 1e-3 * 1024 / 256, 100),
+        ("moby", 1.0 * 512 / 512, 100),
+        ("moco_v2", 30.0, 100),
+        ("simsiam", 0.1 * 4096 / 256, 90),
+        ("simclr", 0.1 * 4096 / 256, 90),
+        ("byol", 0.2 * 1024 / 256, 80),
+    ],
+)
+def test_published_protocols(framework, rate, epochs):
+    found = framework_class(framework).linear
+    assert found.base_lr * found.batch_size / 256 == pytest.approx(rate) and found.epochs == epochs
+    assert (found.blocks == 4) == (framework == "dino") and bool(found.drops) == (framework == "moco_v2")
+
+
+def test_every_framework_has_a_protocol():
+    assert all(isinstance(framework_class(name).linear, LinearProtocol) for name in FRAMEWORKS)
+
+
+def test_blocks_that_can_be_read():
+    assert (
+        readable_blocks(built(), 4) == 4 and readable_blocks(built(), 9) == 4 and readable_blocks(built(), None) is None
+    )
+    assert readable_blocks(built("swin_micro", **SWIN), 4) is None
+
+
+def test_batches_hold_every_image_once_an_epoch_with_its_label():
+    given = task()
+    seen = [labels for _, labels in given.batches(32, 2, 16, torch.device("cpu"))]
+    assert len(seen) == 8
+    for epoch in (seen[:4], seen[4:]):
+        assert torch.cat(epoch).sum() == given.train.labels.sum()
+    first, again = (next(given.batches(32, 1, 16, torch.device("cpu")))[0] for _ in range(2))
+    assert torch.equal(first, again) and first.shape == (16, 3, 32, 32)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "nesterov", "lars"])
+@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
+def test_linear_sgd_leaves_the_encoder_as_it_is(optimiser, name):
+    encoder = built(name, **(SWIN if name.startswith("swin") else TINY)).train()
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    protocol = LinearProtocol(optimiser, 2, 32, 0.5, warmup_epochs=1, label_smoothing=0.1, blocks=2)
+    top1 = linear_sgd_top1(encoder, task(), protocol)
+    assert 0 <= top1 <= 1 and top1 == linear_sgd_top1(encoder, task(), protocol) and encoder.training
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+def test_linear_sgd_learns_what_a_layer_can(monkeypatch):
+    """Classes that differ in brightness: even an untrained encoder's features separate them."""
+    dark, bright = torch.randint(0, 90, (64, 3, 32, 32)), torch.randint(160, 255, (64, 3, 32, 32))
+    images = torch.stack([dark, bright], 1).flatten(0, 1).to(torch.uint8)
+    part = ImageSet(images, torch.arange(128) % 2, ("dark", "bright"))
+    given = Task(part, part, (0.5,) * 3, (0.25,) * 3, 5)
+    assert linear_sgd_top1(built(), given, LinearProtocol("sgd", 5, 32, 3.0)) == 1.0
+    fitted = finetune_top1(built(), given)
+    assert fitted == finetune_top1(built(), given) and fitted >= 0.9
+
+
+@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
+def test_finetuning_trains_a_copy(name):
+    encoder = built(name, **(SWIN if name.startswith("swin") else TINY))
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    assert 0 <= finetune_top1(encoder, task(epochs=1)) <= 1
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+def test_epochs_default_to_the_published_ones_at_full_size():
+    assert [task(epochs=None).length(90, size) for size in (32, 224)] == [10, 90]
+    assert task(epochs=3).length(90, 224) == 3
+
+
+def test_both_are_commands_and_enter_the_summary(tiny_runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+    assert main(["evaluate", str(run), "--protocol", "linear-sgd", "finetune", "--epochs", "1"]) == 0
+    summary, shown = json.loads((run / "summary.json").read_text()), capsys.readouterr().out
+    for name in ("linear_sgd", "finetune"):
+        assert summary[f"{name}_epochs"] == 1
+        for suffix in ("", "_untrained"):
+            assert f"{name}_top1{suffix}" in shown and 0 <= summary[f"{name}_top1{suffix}"] <= 1
+    assert "knn_top1" not in summary
