@@ -21,7 +21,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "knn_top1_pixels": ("k-NN top-1, raw pixels", "%"),
     "linear_top1": ("linear probe top-1", "%"),
     "linear_top1_untrained": ("linear probe top-1, untrained", "%"),
-    "online_knn_top1": ("k-NN top-1 while training", "%"),
+    "online_knn_top1": ("online k-NN top-1", "%"),
     "miou": ("mIoU", "%"),
     "macc": ("mAcc", "%"),
     "box_map": ("box mAP", "%"),

@@ -172,7 +172,7 @@ def _finish(training: Training, out: Path, logged: Step | None, online: float | 
 
 
 def _show(bar: Progress, logged: Step, online: float | None) -> None:
-    shown = {"loss": logged.losses["contrastive"], "L1": logged.losses["reconstruction"], "k-NN": online}
+    shown = {"loss": logged.losses["contrastive"], "L1": logged.losses["reconstruction"], "online k-NN": online}
     text = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
     bar.show(text | {"images/s": f"{logged.images_per_second:.0f}"})
 
