@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from grey import save_grey
 from PIL import Image
-from small import TINY
+from small import TINY, TINY_SWIN
 
 import repre_lite as rl
 from repre_lite.runs import ENCODER, save_networks
-
-SWIN = {"embed_dim": 16, "depths": (1, 1, 2), "num_heads": (1, 2, 4)}
 
 
 def encoder_file(folder, arch, arguments):
@@ -27,7 +26,7 @@ def vit(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def swin(tmp_path_factory):
-    return encoder_file(tmp_path_factory.mktemp("swin"), "swin_micro", SWIN)
+    return encoder_file(tmp_path_factory.mktemp("swin"), "swin_micro", TINY_SWIN)
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +47,6 @@ def street(tmp_path_factory):
             Image.fromarray(mask).save(root / "labels" / part / f"{i}.png")
     (root / "classes.txt").write_text("dark\nbright\n")
     return root
-
-
-def save_grey(path, size=(40, 30)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((size[1], size[0], 3), 90, dtype=np.uint8)).save(path)
 
 
 @pytest.fixture

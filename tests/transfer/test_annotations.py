@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import save_grey
+from grey import save_grey
 
 import repre_lite as rl
 from repre_lite.transfer.annotations import load_objects

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from conftest import SWIN
-from small import TINY
+from small import TINY, TINY_SWIN
 from timm.layers import resample_abs_pos_embed
 
 import repre_lite as rl
@@ -11,7 +10,7 @@ from repre_lite.transfer.backbone import DenseBackbone
 
 
 def encoder(arch):
-    return rl.build_encoder(arch, 32, **(TINY if arch == "vit_micro" else SWIN)).eval()
+    return rl.build_encoder(arch, 32, **(TINY if arch == "vit_micro" else TINY_SWIN)).eval()
 
 
 @pytest.mark.parametrize("arch", ["vit_micro", "swin_micro"])

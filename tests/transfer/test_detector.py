@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from conftest import SWIN
-from small import TINY
+from small import TINY, TINY_SWIN
 
 import repre_lite as rl
 from repre_lite.data.loaders import Batches
@@ -17,7 +16,7 @@ GREY = (0.5,) * 3, (0.25,) * 3
 
 
 def pyramid(arch, **changes):
-    arguments = TINY if arch == "vit_micro" else SWIN
+    arguments = TINY if arch == "vit_micro" else TINY_SWIN
     return Pyramid(DenseBackbone(rl.build_encoder(arch, 32, **(arguments | changes))), 8)
 
 
