@@ -94,6 +94,28 @@ def test_a_stopped_run_ends_with_the_same_bits(vit, street, whole, tmp_path):
     assert contents(out) == finished
 
 
+def test_a_killed_run_ends_with_the_same_bits(vit, street, whole, tmp_path, monkeypatch):
+    out, advance = tmp_path / "run", Transfer.advance
+
+    def advance_and_die(self, batch):
+        if self.step == 3:
+            raise ZeroDivisionError
+        return advance(self, batch)
+
+    asked = recipe(vit, street, checkpoint_every=2)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(Transfer, "advance", advance_and_die)
+        transfer(asked, out, quiet=True)
+    assert [line["step"] for line in files.read_jsonl(out / METRICS)] == [1, 2, 3]
+    assert json.loads((out / SUMMARY).read_text())["steps"] == 2
+    transfer(asked, out, quiet=True)
+    one, other = weights(whole), weights(out)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [line["loss"] for line in files.read_jsonl(out / METRICS)] == [
+        line["loss"] for line in files.read_jsonl(whole / METRICS)
+    ]
+
+
 def test_a_frozen_encoder_is_unchanged_and_a_trained_one_is_not(vit, street, whole, tmp_path):
     before = files.load_tensors(vit)[0]
     transfer(recipe(vit, street, frozen=True), tmp_path / "frozen", quiet=True)
