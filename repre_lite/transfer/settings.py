@@ -110,8 +110,8 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
                        "workers": 8},
     },
     "detection": {
-        "scenes": {"steps": 300, "batch_size": 8, "lr": 3e-4, "head_rate": 3.0, "schedule": "step", "warmup_steps": 20,
-                   "regions": 32, "workers": 0},
+        "scenes": {"steps": 500, "batch_size": 16, "lr": 4e-4, "head_rate": 3.0, "schedule": "step", "warmup_steps": 20,
+                   "regions": 16, "head_width": 64, "workers": 0},
         "folder": {"regions": 128, "steps": 2000, "batch_size": 8, "lr": 1e-4, "head_rate": 3.0, "schedule": "step", "warmup_steps": 100},
         # Swin's and the paper's: AdamW, 12 epochs of 117,266 images in batches of 16, rate over ten after 8 and 11
         "coco": {"steps": 87_960, "batch_size": 16, "lr": 1e-4, "head_rate": 1.0, "schedule": "step", "warmup_steps": 1000,
