@@ -7,10 +7,16 @@ from typing import NoReturn
 
 from ..recipes import SCALES
 from ..runtime.errors import UserError
-from .options import add_recipe_options
+from ..transfer import settings as transfer_settings
+from ..transfer.settings import TASKS
+from .options import add_recipe_options, add_settings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PROTOCOLS = ("knn", "linear", "linear-sgd", "finetune", "diversity", "dense")
+SOURCE = (
+    "a run folder, an exported folder, an encoder file, the name of a timm model with pretrained weights, or random: an "
+    "untrained encoder"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,8 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "source",
         metavar="SOURCE",
-        help="a run folder, an exported folder, an encoder file, the name of a timm model with pretrained weights, or "
-        "random: an untrained encoder",
+        help=SOURCE,
     )
     evaluate.add_argument(
         "--protocol",
@@ -77,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="of linear-sgd and finetune (default as published, 10 for images below 96 pixels)",
     )
     evaluate.add_argument(
-        "--arch", metavar="NAME", help="which encoder, with random (vit_micro vit_tiny ... or timm's name)"
+        "--arch", metavar="NAME", help="vit_micro vit_tiny ... or a timm name, with random (default: the source's own)"
     )
     evaluate.add_argument(
         "--image-size",
@@ -88,6 +93,21 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, default=0, help="of an encoder that is random (default 0)")
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
     evaluate.set_defaults(run="repre_lite.cli.verbs:evaluate")
+
+    transfer = verbs.add_parser("transfer", help="segmentation or detection on an encoder, frozen or fine-tuned")
+    transfer.add_argument("source", metavar="SOURCE", help=SOURCE)
+    transfer.add_argument(
+        "--task", choices=TASKS, required=True, help=transfer_settings.FIELDS["task"].metadata["help"]
+    )
+    transfer.add_argument("--out", required=True, help="run folder; an unfinished run of the same recipe is resumed")
+    scales = tuple(dict.fromkeys(scale for task in TASKS for scale in transfer_settings.SCALES[task]))
+    transfer.add_argument(
+        "--scale", choices=scales, default="folder",
+        help="the recipe (default folder); cityscapes is for segmentation, coco for detection: published schedules that "
+        "nobody has run with this code",
+    )  # fmt: skip
+    add_settings(transfer, transfer_settings.FIELDS, transfer_settings.kinds(), ("task", "scale", "source"))
+    transfer.set_defaults(run="repre_lite.cli.transfer:transfer")
 
     export = verbs.add_parser("export", help="write the encoder for timm")
     export.add_argument("source", metavar="RUN", help="a run folder")
