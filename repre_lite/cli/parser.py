@@ -10,6 +10,7 @@ from ..runtime.errors import UserError
 from ..transfer import settings as transfer_settings
 from ..transfer.settings import TASKS
 from .options import add_recipe_options, add_settings
+from .reproduce import add_reproduce
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PROTOCOLS = ("knn", "linear", "linear-sgd", "finetune", "diversity", "dense")
@@ -132,6 +133,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="what the metrics of a run show, in sentences")
     doctor.add_argument("run_folder", metavar="RUN", help="a run folder, finished or not")
     doctor.set_defaults(run="repre_lite.cli.verbs:doctor")
+
+    add_reproduce(verbs)
 
     plan = verbs.add_parser("plan", help="what a run takes, before paying for it: memory, input, hours")
     add_recipe_options(plan, "imagenet1k")

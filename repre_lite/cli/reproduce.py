@@ -50,6 +50,12 @@ def add_reproduce(verbs: Any) -> None:
     )
     parser.add_argument("--data", metavar="FOLDER", help="images (default: drawn, found or downloaded)", **recipe)
     parser.add_argument(
+        "--transfer-data",
+        metavar="FOLDER",
+        help="images that tables 2 and 3 transfer to, as for the verb transfer (default: the scenes)",
+        **recipe,
+    )
+    parser.add_argument(
         "--device", choices=FIELDS["device"].metadata["choices"], help="where to compute (default auto)", **recipe
     )
     parser.set_defaults(run="repre_lite.reproduce.command:reproduce")

@@ -44,7 +44,7 @@ def table(
         more["note"] = _note(fixed, seeds, overrides)
         more["level"] = primary()["level"]
     else:
-        more["note"] = "Exploratory: not part of the primary protocol, which is `local`."
+        more["note"] = "Exploratory: not part of the primary protocol, which is the table local."
     if scale != "imagenet1k":
         stand = ", ".join(f"{namer.arch(arch)} for {arch}" for arch in ENCODERS)
         more["note"] += f" Encoders here stand for the paper's: {stand}." * (name != "local")

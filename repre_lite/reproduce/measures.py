@@ -58,7 +58,7 @@ MEASURES = {
     "dense_miou": Measure("dense probe mIoU", "%", 1),
     "dense_miou_few": Measure("dense probe mIoU, 1/64 of the labels", "%", 1),
     "boundary_iou": Measure("dense probe boundary IoU", "%", 1),
-    "attention_iou": Measure("attention-mask IoU", "%", 1),
+    "attention_iou": Measure("attention-mask IoU, middle blocks", "%", 1),
     "reconstruction_error": Measure("reconstruction error (L1)", ".4f", -1),
     "gradient_cosine": Measure("cosine of the two losses' gradients, mean over blocks", ".3f", 0),
     "miou": Measure("mIoU", "%", 1),

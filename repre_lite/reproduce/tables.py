@@ -164,7 +164,7 @@ def _layout(table: Table, held: Sequence[Result], doubts: list[str]) -> tuple[li
 def _number(value: float, kind: str, sign: str = "", unit: bool = True) -> str:
     """A value as its measure is written: fractions in per cent, their differences in points."""
     if kind == "%":
-        return f"{100 * value:{sign}.1f}" + (" %" if unit and not sign else "")
+        return f"{100 * value:{sign}.{2 if sign else 1}f}" + (" %" if unit and not sign else "")
     return f"{value:{sign}{kind}}"
 
 
@@ -193,7 +193,8 @@ def _doubts(held: Iterable[Result]) -> list[str]:
 
 def _reported(result: Result, doubts: list[str]) -> str:
     """The paper's difference, with a mark if it is doubtful."""
-    value = NONE if result.reported is None else f"{result.reported:+g}"
+    shown = result.reported
+    value = NONE if shown is None else f"{shown:+.{1 if shown == round(shown, 1) else 2}f}"
     return value + (f" ({doubts.index(result.doubt) + 1})" if result.doubt else "")
 
 
@@ -211,9 +212,7 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
             "0 is no gain. Intervals are not corrected for their number."
         )
     if any(result.line.paper for result in held):
-        said.append(
-            "Paper: Wang et al., RePre (IJCAI 2022), ImageNet-1K unless its table says otherwise, one run each."
-        )
+        said.append("Paper: Wang et al., RePre (IJCAI 2022), pre-trained on ImageNet-1K; it prints no spread.")
     said += [f"({number}) {doubt}" for number, doubt in enumerate(_doubts(held), 1)]
     said += [f"{MEASURES[key].label}: left out, {why}" for key, why in missing(table.measures).items()]
     said += _provenance(table, out)

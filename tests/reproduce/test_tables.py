@@ -54,9 +54,9 @@ def test_table1_has_the_papers_layout(tmp_path):
     found = next(row for row in body if row[:3] == ["MoCo v3", "ViT-S", "300"])
     # mean .02, s .01, t(2) = 4.303: half = .0248
     verdict = "no difference shown"
-    assert found[3:] == ["70.0 % ± 0.0", "72.0 % ± 1.0", "+2.0 [-0.5, +4.5]", "+0.7", verdict, "3"]
+    assert found[3:] == ["70.0 % ± 0.0", "72.0 % ± 1.0", "+2.00 [-0.48, +4.48]", "+0.7", verdict, "3"]
     doubtful = next(row for row in body if row[:3] == ["DINO", "ViT-B", "800"])
-    assert doubtful[5:] == ["–", "+1 (1)", "–", "0"]
+    assert doubtful[5:] == ["–", "+1.0 (1)", "–", "0"]
     assert "(1) printed as 1.1, but 79.2 - 78.2 is 1.0" in notes(made, results(made, tmp_path), tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_the_papers_values_stand_at_imagenet1k_only(tmp_path):
     head, *body = rows(markdown(made, results(made, tmp_path), tmp_path), "linear probe top-1")
     assert head[3:] == ["ours", "paper", "difference", "paper: difference", "verdict", "seeds"]
     single = next(row for row in body if row[:3] == ["MoCo v3", "ViT-S", "single"])
-    assert single[3:] == ["72.0 % ± 0.0", "72.8", "+2.0 [+2.0, +2.0]", "+0.3", "gain", "3"]
+    assert single[3:] == ["72.0 % ± 0.0", "72.8", "+2.00 [+2.00, +2.00]", "+0.3", "gain", "3"]
     small = table("table4", "scenes", 3)
     fill(small, tmp_path, moco)
     text = markdown(small, results(small, tmp_path), tmp_path)

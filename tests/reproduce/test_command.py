@@ -1,0 +1,84 @@
+"""The verb: its options reach the recipes, what is wrong is one line, and figures come with their tables."""
+
+import json
+
+import pytest
+
+from repre_lite.cli import main
+from repre_lite.reproduce import command
+from repre_lite.reproduce.figures import figure
+from repre_lite.reproduce.folders import folder_of
+from repre_lite.reproduce.grid import table
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What `--dry-run` is given, instead of its text."""
+    held = []
+    monkeypatch.setattr(command, "plan", lambda *arguments: held.append(arguments) or "planned")
+    return held
+
+
+def test_options_reach_the_recipes(planned, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "new"), "--dry-run"]
+    options = [
+        "--steps",
+        "40",
+        "--train-images",
+        "500",
+        "--size",
+        "small",
+        "--device",
+        "cpu",
+        "--transfer-data",
+        "masks",
+    ]
+    assert (
+        main(["reproduce", "table3", "--scale", "cifar10", "--seeds", "2", "--only", "*dino*multi*", *options, *out])
+        == 0
+    )
+    ((made, cells, folder),) = planned
+    assert [cell.name for cell in cells] == [f"cifar10-dino-vit_micro-multi-{seed}" for seed in (0, 1)]
+    for cell in cells:
+        recipe = cell.recipe
+        assert (recipe.steps, recipe.train_images, recipe.size, recipe.device) == (40, 500, "small", "cpu")
+        assert cell.transfer_data == "masks"
+    assert made.name == "table3" and folder == tmp_path / "new" and not folder.exists()
+    assert capsys.readouterr().out == "planned\n"
+
+
+def test_defaults_are_the_primary_protocol(planned):
+    assert main(["reproduce", "local", "--dry-run"]) == 0
+    assert planned[0][0] == table("local", "scenes") and len(planned[0][1]) == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["local", "--only", "nothing"], "--only nothing: no cell has such a name"),
+        (["local", "--jobs", "0"], "--jobs 0"),
+        (["local", "--seeds", "0"], "--seeds 0"),
+        (["table9"], "invalid choice: 'table9'"),
+        (["table3", "--scale", "imagenet1k"], "table3 needs --transfer-data, the folder of Cityscapes"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, said, tmp_path, capsys):
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "new").exists()
+
+
+def test_figure3_shows_every_framework(tmp_path):
+    pytest.importorskip("matplotlib")
+    made = table("figure3", "scenes", 3)
+    assert figure(made, tmp_path) == ""
+    for cell in made.cells:
+        folder = folder_of(cell, tmp_path)
+        folder.mkdir(parents=True)
+        value = 0.7 + 0.01 * cell.seed * ("multi" in cell.name)
+        (folder / "summary.json").write_text(json.dumps({"finished": True, "linear_top1": value, "knn_top1": value}))
+    shown = figure(made, tmp_path)
+    assert all(f"{line.labels[0]} {line.labels[1]}" in shown for line in made.lines)
+    page = next(path for path in command.write_table(made, tmp_path) if path.suffix == ".html")
+    assert "<svg" in page.read_text(encoding="utf-8")
+    assert figure(table("table1", "scenes", 1), tmp_path) == ""
