@@ -32,7 +32,7 @@ from .pyramid import Pyramid
 from .settings import TransferRecipe
 
 SHORTEST = 0.6  # of the short side with multi_scale: 480 of 800 pixels, in steps of a twenty-fifth, as in MoBY
-SURE = 0.5  # score from which a detection is drawn
+SURE = 0.3  # score from which a detection is drawn
 
 
 class Detections(Dataset[tuple[list[Tensor], list[dict[str, Tensor]], Tensor]]):
@@ -203,7 +203,7 @@ class Detection:
 
     @torch.no_grad()
     def draw(self, device: torch.device, folder: Path, most: int = 8) -> None:
-        """Write predictions.png into `folder`: validation images, the truth, what is found with a score of 0.5 or more."""
+        """Write predictions.png into `folder`: validation images, the truth, what is found with a score of 0.3 or more."""
         val, cells = self.source.val, []
         for index in range(min(most, len(val))):
             image, truth = val.image(index), val.objects[index]
