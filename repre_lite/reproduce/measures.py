@@ -6,32 +6,29 @@ there is left out, and the reason is printed; a later call of the same command a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..data.image_set import Source, choose
 from ..data.masks import load_masks
 from ..data.scenes import VAL_START, scenes
-from ..data.sources import load_source
 from ..data.views import Views
-from ..evaluation import at_size, extract_shared, knn_top1, linear_top1
+from ..evaluation import at_size, knn_top1, linear_top1
 from ..evaluation.dense import BEST, find, score_dense
 from ..evaluation.diversity import score_diversity
 from ..evaluation.linear import LEAST
 from ..evaluation.protocols import SCENES as MASKED
-from ..evaluation.score import finite, unfit
+from ..evaluation.score import unfit
+from ..evaluation.supervised import Task, linear_sgd_top1
+from ..frameworks import framework_class
 from ..recipes import Recipe
-from ..runs import ENCODER, SUMMARY, Run, load_run, read_json
-from ..runtime.device import pick_device
+from ..runs import ENCODER, SUMMARY, read_json
 from ..transfer import transfer, transfer_recipe
 from .cells import primary
+from .subject import Subject
 from .supervised import SOURCE
 
 SCENES = 500  # validation scenes whose attention is compared with the object
@@ -51,6 +48,7 @@ class Measure:
 
 MEASURES = {
     "linear_top1": Measure("linear probe top-1", "%", 1),
+    "linear_sgd_top1": Measure("linear evaluation top-1, the framework's published protocol", "%", 1),
     "knn_top1": Measure("k-NN top-1", "%", 1),
     "linear_top1_few": Measure("linear probe top-1, 1/64 of the labels", "%", 1),
     "knn_top1_few": Measure("k-NN top-1, 1/64 of the labels", "%", 1),
@@ -68,60 +66,6 @@ MEASURES = {
 }
 
 
-@functools.lru_cache(maxsize=1)  # a process does cells of one scale, seed after seed
-def _source(scale: str, data: str | None, size: int, train_images: int | None, seed: int) -> Source:
-    return load_source(scale, data, size, train_images, seed)
-
-
-class Subject:
-    """A finished run and what several protocols read of it, computed once."""
-
-    def __init__(self, folder: Path, recipe: Recipe, transfer_data: str | None = None) -> None:
-        self.folder, self.recipe, self.transfer_data = folder, recipe, transfer_data
-        self.device = pick_device(recipe.device)
-
-    @functools.cached_property
-    def run(self) -> Run:
-        """The run, its model on the device."""
-        run = load_run(self.folder)
-        run.model.to(self.device)
-        return run
-
-    @functools.cached_property
-    def source(self) -> Source:
-        """The images it was trained on, and the validation images."""
-        held = self.run.recipe
-        seed = 0 if held.scale == "scenes" else held.seed
-        return _source(held.scale, held.data, held.image_size, held.train_images, seed)
-
-    def features(self, blocks: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pooled features (n, C) and labels (n,) of the labelled training images, then of the validation images."""
-        train, val = self.source.labelled, self.source.val
-        assert train is not None and val is not None and train.labels is not None and val.labels is not None
-        x, x_val = (
-            finite(extract_shared(self.run.evaluated, part.images, self.run.mean, self.run.std, blocks))
-            for part in (train, val)
-        )
-        return x, train.labels, x_val, val.labels
-
-    @functools.cached_property
-    def pooled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`features` of the pooled feature."""
-        return self.features()
-
-    @functools.cached_property
-    def few(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`pooled` with a 64th of the training images, as evenly over classes as possible, drawn by the run's seed."""
-        x, labels, x_val, labels_val = self.pooled
-        chosen = choose(labels, max(1, len(labels) // primary()["few"]), self.recipe.seed)
-        return x[chosen.to(x.device)], labels[chosen], x_val, labels_val
-
-    def view(self, count: int) -> Tensor:
-        """Up to `count` whole validation images (B, 3, H, W) in [0, 1] on the device, as an encoder sees them."""
-        part = (self.source.val or self.source.train).subset(count)
-        return at_size(part.images[:], self.recipe.image_size).to(self.device)
-
-
 def _knn(subject: Subject) -> dict[str, Any]:
     return {"knn_top1": _classify(subject, lambda: knn_top1(*subject.pooled))}
 
@@ -135,6 +79,17 @@ def _linear(subject: Subject) -> dict[str, Any]:
         return linear_top1(*(subject.features(4) if published else subject.pooled))[0]
 
     return {"linear_top1": _classify(subject, score, LEAST)}
+
+
+def _linear_sgd(subject: Subject) -> dict[str, Any]:
+    """The framework's published linear protocol, as its row of table 1 was measured."""
+    held, run = subject.run.recipe, subject.run
+    if unfit(subject.source):
+        return {"linear_sgd_top1": None}
+    train, val = subject.source.labelled, subject.source.val
+    assert train is not None and val is not None
+    task = Task(train, val, run.mean, run.std, seed=held.seed)
+    return {"linear_sgd_top1": linear_sgd_top1(run.evaluated, task, framework_class(held.framework).linear)}
 
 
 def _few(subject: Subject) -> dict[str, Any]:
@@ -244,6 +199,7 @@ def _of_scenes(recipe: Recipe) -> bool:
 PROTOCOLS = (
     Protocol(("knn_top1",), _knn),
     Protocol(("linear_top1",), _linear),
+    Protocol(("linear_sgd_top1",), _linear_sgd),
     Protocol(("knn_top1_few", "linear_top1_few"), _few),
     Protocol(("patch_cosine",), _diversity),
     Protocol(("reconstruction_error",), _reconstruction, fits=_with_decoder),
@@ -286,7 +242,6 @@ def wanted_of(recipe: Recipe, wanted: Collection[str]) -> list[str]:
     ]
 
 
-def measure(subject: Subject, wanted: Collection[str]) -> dict[str, Any]:
-    """What the next protocol that computes one of the measures `wanted` finds: entries of summary.json."""
-    protocol = next(protocol for protocol in PROTOCOLS if set(protocol.keys) & set(wanted))
-    return protocol.compute(subject)
+def next_protocol(wanted: Collection[str]) -> int:
+    """The number of the first protocol that computes one of the measures `wanted`, -1 if none does."""
+    return next((number for number, protocol in enumerate(PROTOCOLS) if set(protocol.keys) & set(wanted)), -1)

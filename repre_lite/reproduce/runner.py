@@ -24,8 +24,9 @@ from ..training.step import NonFiniteError
 from ..training.train import train
 from .cells import Cell
 from .folders import BROKEN, CELLS, check, done, folder_of, left
-from .measures import Subject, measure
+from .measures import PROTOCOLS, next_protocol
 from .progress import watched
+from .subject import Subject
 from .supervised import train_supervised
 from .workers import side_by_side
 
@@ -63,7 +64,7 @@ def work(cells: Sequence[Cell], out: Path) -> None:
         for cell in cells:
             if distributed.from_main(int(distributed.is_main() and _free(cell, out)), device):
                 with contextlib.suppress(InUseError):
-                    _complete(cell, out)
+                    _complete(cell, out, device)
 
 
 def _free(cell: Cell, out: Path) -> bool:
@@ -79,13 +80,16 @@ def _free(cell: Cell, out: Path) -> bool:
         return False
 
 
-def _complete(cell: Cell, out: Path) -> None:
-    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is at it."""
+def _complete(cell: Cell, out: Path, device: torch.device) -> None:
+    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is at it.
+
+    Processes under torchrun follow the main one, whatever their file system shows them yet.
+    """
     folder = folder_of(cell, out)
-    if left(cell, out) is None:
+    if distributed.from_main(int(left(cell, out) is None), device):
         try:
             if cell.supervised:
-                _learn_labels(cell, folder, out)
+                _learn_labels(cell, out, device)
             else:
                 train(cell.recipe, folder, quiet=True)
         except NonFiniteError as error:
@@ -98,19 +102,19 @@ def _complete(cell: Cell, out: Path) -> None:
             stack.enter_context(locked(folder))
             files.sweep(folder)
         subject = Subject(folder, cell.recipe, cell.transfer_data)
-        while rest := left(cell, out):
-            found = measure(subject, rest)
-            distributed.barrier()
+        while (protocol := distributed.from_main(next_protocol(left(cell, out) or ()), device)) >= 0:
+            found = PROTOCOLS[protocol].compute(subject)
             if distributed.is_main():
                 merge_summary(folder, found)
             distributed.barrier()
 
 
-def _learn_labels(cell: Cell, folder: Path, out: Path) -> None:
+def _learn_labels(cell: Cell, out: Path, device: torch.device) -> None:
+    folder = folder_of(cell, out)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(locked(folder))
-        if distributed.from_main(int(left(cell, out) is None), pick_device(cell.recipe.device)):
+        if distributed.from_main(int(left(cell, out) is None), device):
             train_supervised(cell.recipe, folder)
 
 

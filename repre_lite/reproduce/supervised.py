@@ -23,6 +23,7 @@ from ..runtime.errors import UserError
 from ..runtime.randomness import fork
 from ..training.facts import facts
 from ..training.loop import Training
+from ..training.step import NonFiniteError
 
 SOURCE = "source"  # the entry of summary.json with the name of a published encoder
 PUBLISHED = {
@@ -77,7 +78,7 @@ def train_supervised(recipe: Recipe, folder: Path) -> None:
         if step % max(1, total // 100) == 0 or step == total - 1:
             files.append_jsonl(folder / METRICS, {"step": step + 1, "loss": float(loss.detach())})
     if not math.isfinite(float(loss.detach())):
-        raise UserError(f"{folder.name}: the loss of the supervised control is not finite")
+        raise NonFiniteError.after(total, "the loss is")
     metadata = describe_encoder(encoder, recipe, source.mean, source.std) | {"framework": "supervised"}
     files.save_tensors(folder / ENCODER, plain_tensors(encoder.backbone), metadata)
     merge_summary(folder, {"finished": True, "steps": total, "loss": float(loss.detach())})
