@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,8 +12,15 @@ from .options import in_options
 from .parser import build_parser
 
 
+# How long a thread of OpenMP spins before it sleeps, read when torch is loaded. By default it spins while it waits for a
+# sibling that another program keeps from running: two threads on a busy machine then train ten times slower than one.
+PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb and return its exit status: 0; 2 for invalid input; 128 + signal if stopped; 1 for a crash."""
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     try:
         parser = build_parser()
         parsed, more = parser.parse_known_args(arguments)
