@@ -28,6 +28,15 @@ SNAPSHOTS, NONFINITE = "snapshots", "nonfinite.pt"
 
 NOTHING, UNFINISHED, FINISHED = range(3)  # what a folder may hold
 
+FOREIGN = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+)  # what a foreign checkpoint causes
+
 
 @dataclass(frozen=True)
 class Run:
@@ -163,6 +172,21 @@ def contents(out: Path, wanted: Mapping[str, Any], read: Callable[[], Mapping[st
     return FINISHED if finished else UNFINISHED
 
 
+def checkpoint_of(training: Any, identity: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a resumed run needs; random numbers are functions of seed and step.
+
+    `training` has `step`, `model`, `optimiser` and `scaler`; `identity`: what its recipe decides, for `read_checkpoint`.
+    """
+    return {
+        "step": training.step,
+        "model": training.model.state_dict(),
+        "optimiser": training.optimiser.state_dict(),
+        "scaler": training.scaler.state_dict(),
+        "recipe": identity,
+        "version": __version__,
+    }
+
+
 def read_checkpoint(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint of a run whose settings are `wanted`, see `identity`.
 
@@ -195,7 +219,7 @@ def load_run(folder: str | Path) -> Run:
         state = read_checkpoint(checkpoint, identity(recipe))
         try:
             model.load_state_dict(state["model"])
-        except (KeyError, IndexError, TypeError, AttributeError, RuntimeError):  # whatever a foreign file causes
+        except FOREIGN:
             raise misfit(checkpoint, facts) from None
     elif summary.get("finished") and model.framework.evaluated is model.framework.online:
         load_networks(model, folder)

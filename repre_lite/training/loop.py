@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..data.cache import cached
 from ..data.files import FileImages
 from ..data.image_set import Source
@@ -23,6 +22,7 @@ from ..evaluation.collapse import effective_rank, embedding_std, patch_cosine
 from ..hide import hidden_patches
 from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
+from ..runs import checkpoint_of
 from ..runtime import distributed
 from ..runtime.device import pick_device, pick_precision, set_threads
 from ..runtime.memory import enough_memory
@@ -205,14 +205,7 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs; random numbers are functions of seed and step. Raises NonFiniteError."""
         self.check_finite()
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "recipe": identity(self.recipe),
-            "version": __version__,
-        }
+        return checkpoint_of(self, identity(self.recipe))
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue at `state`, which may come from another device with another precision."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import HOW, Recipe, identity
-from ..runs import CHECKPOINT, METRICS, RECIPE, contents, misfit, read_checkpoint, read_recipe
+from ..runs import CHECKPOINT, FOREIGN, METRICS, RECIPE, contents, misfit, read_checkpoint, read_recipe
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
 from ..runtime.progress import say
@@ -62,14 +62,7 @@ def load(training: Training, path: Path, held: dict[str, Any]) -> None:
     state = read_checkpoint(path, identity(training.recipe))
     try:
         training.load(state)
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ):  # whatever a foreign file causes
+    except FOREIGN:
         raise misfit(path, held) from None
     if training.step > training.total_steps:
         raise UserError(

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .. import __version__
 from ..data.loaders import Batches
 from ..data.workers import items
 from ..evaluation.source import read_source
+from ..runs import checkpoint_of
 from ..runtime import distributed
 from ..runtime.device import Precision, pick_device, pick_precision, set_threads
 from ..runtime.errors import UserError
@@ -142,14 +142,7 @@ class Transfer:
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs; random numbers are functions of seed and step. Raises UserError if not finite."""
         self.check_finite()
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "recipe": identity(self.recipe),
-            "version": __version__,
-        }
+        return checkpoint_of(self, identity(self.recipe))
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue at `state`."""

@@ -15,6 +15,7 @@ from ..data.workers import watched
 from ..runs import (
     CHECKPOINT,
     FINISHED,
+    FOREIGN,
     METRICS,
     NOTHING,
     RECIPE,
@@ -137,14 +138,7 @@ def _resume(run: Transfer, out: Path, quiet: bool) -> None:
         state = read_checkpoint(path, identity(run.recipe))
         try:
             run.load(state)
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            RuntimeError,
-        ):  # whatever a foreign file causes
+        except FOREIGN:
             raise misfit(path, held) from None
     if distributed.is_main():
         files.truncate_jsonl(out / METRICS, lambda record: record.get("step", run.step + 1) <= run.step)
