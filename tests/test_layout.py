@@ -144,3 +144,9 @@ def test_slips_are_seen():
         "4: so many steps",
     ]
     assert not slips("depicted, the mirage goes onto the disk, go on to lesson 03")
+
+
+def test_no_two_test_files_have_one_name():
+    """Without packages pytest imports test files by their base names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -10,7 +10,7 @@ from repre_lite.cli import main
 
 def test_the_page_stands_alone(text, parsed):
     made = parsed(text)
-    assert len(text.encode()) < 5_000_000
+    assert len(text.encode()) < 8_000_000
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", text)
     assert not re.search(r"@import|url\((?!#)|//cdn|import\(", text)
     assert made.all("html")[0]["lang"] == "en"

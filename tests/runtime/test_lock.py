@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from repre_lite.runtime import lock
+from repre_lite.runtime.errors import UserError
 from repre_lite.runtime.lock import LOCK, InUseError, locked
 
 HOLD = "import sys, time; from repre_lite.runtime.lock import locked\nwith locked(sys.argv[1]): print(flush=True); time.sleep(600)"
@@ -19,7 +20,7 @@ def taken(folder):
     try:
         with locked(folder):
             return None
-    except InUseError as error:
+    except UserError as error:
         return str(error)
 
 
@@ -27,6 +28,8 @@ def test_another_process_is_refused_until_it_ends_or_is_killed(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         holder.stdout.readline()
+        with pytest.raises(InUseError), locked(tmp_path):
+            pass
         said = taken(tmp_path)
         assert str(tmp_path) in said and f"process {holder.pid} on" in said and "choose another folder" in said
     finally:

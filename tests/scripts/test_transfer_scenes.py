@@ -21,7 +21,7 @@ def script(monkeypatch):
     monkeypatch.setattr(masks, "SCENES_VAL", 4)
     monkeypatch.setattr(masks, "SCENES_TRAIN", 32)
     monkeypatch.setattr(objects, "SCENES_VAL", 2)
-    monkeypatch.setattr(objects, "SCENES_TRAIN", 8)
+    monkeypatch.setattr(objects, "SCENES_TRAIN", 16)
     sys.path.insert(0, str(SCRIPTS))
     yield importlib.import_module("transfer_scenes")
     sys.path.remove(str(SCRIPTS))

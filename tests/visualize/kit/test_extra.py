@@ -38,7 +38,7 @@ def test_a_missing_package_is_named_with_the_remedy():
     ("missing", "code"),
     [
         ("ipywidgets", "rl.visualize.Balance().widget()"),
-        ("ipywidgets", "rl.visualize.Explorer(rl.artefact('multi')).widget()" if hasattr(rl, "artefact") else "rl.visualize.Memory(9).widget()"),
+        ("ipywidgets", "rl.visualize.Memory(9).widget()"),
         ("anywidget", "rl.visualize.Attention.compute(rl.build_encoder('vit_micro', 32), *torch.rand(2, 3, 32, 32)).widget()"),
         ("matplotlib", "rl.visualize.Balance().figure()"),
     ],
