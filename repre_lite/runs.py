@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
-from .data.image_set import ImageSet
+from .data.image_set import ImageSet, Source
 from .data.sources import load_source
 from .decoder import ReconstructionDecoder
 from .encoder import TappedEncoder
@@ -94,11 +94,7 @@ class Run:
 
     def images(self, most: int = 2000) -> ImageSet:
         """The run's images: those of val/, which training has not seen; without val/, up to `most` training images."""
-        held = self.recipe
-        count = min(most, held.train_images or most)
-        source = load_source(
-            held.scale, held.data, held.image_size, count, held.seed, held.skip_unreadable, held.max_pixels
-        )
+        source = images_of(replace(self.recipe, train_images=min(most, self.recipe.train_images or most)))
         return source.val or source.train
 
     @torch.no_grad()
@@ -108,6 +104,19 @@ class Run:
             raise UserError(f"{self.folder}: a run with reconstruction='none' has no decoder")
         reconstruction: Tensor = self.decoder(self.encoder(self.model.normalise(view)).taps)
         return reconstruction
+
+
+def images_of(recipe: Recipe) -> Source:
+    """The images that a recipe trains and validates on; see `load_source`."""
+    return load_source(
+        recipe.scale,
+        recipe.data,
+        recipe.image_size,
+        recipe.train_images,
+        recipe.seed,
+        recipe.skip_unreadable,
+        recipe.max_pixels,
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from ..data.listing import list_images
 from ..data.loaders import Batches
 from ..data.loading import IN_MEMORY
 from ..data.scenes import scenes
-from ..data.sources import IMAGENET, SCENES_TRAIN, load_source
+from ..data.sources import IMAGENET, SCENES_TRAIN
 from ..data.stream import StepCrops
 from ..data.tree import STL_SIDE
 from ..data.views import Views
 from ..recipes import Recipe, override, recipe
 from ..repre import RePre
+from ..runs import images_of
 from ..runtime import flops
 from ..runtime.device import describe_device, pick_device, set_threads
 from ..runtime.errors import UserError
@@ -243,15 +244,7 @@ def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
 
 def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
     """Images/s that one process of this machine reads from the recipe's files, by `images`; empty for small images."""
-    images = load_source(
-        recipe.scale,
-        recipe.data,
-        recipe.image_size,
-        recipe.train_images,
-        recipe.seed,
-        recipe.skip_unreadable,
-        recipe.max_pixels,
-    ).train.images
+    images = images_of(recipe).train.images
     if not isinstance(images, FileImages):
         return {}
     count = min(count, len(images))

@@ -15,14 +15,13 @@ from ..data.cache import cached
 from ..data.files import FileImages
 from ..data.image_set import Source
 from ..data.loaders import Batches
-from ..data.sources import load_source
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views
 from ..evaluation.collapse import effective_rank, embedding_std, patch_cosine
 from ..hide import hidden_patches
 from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
-from ..runs import checkpoint_of
+from ..runs import checkpoint_of, images_of
 from ..runtime import distributed
 from ..runtime.device import pick_device, pick_precision, set_threads
 from ..runtime.memory import enough_memory
@@ -46,15 +45,7 @@ class Training:
         self.device = pick_device(recipe.device)
         self.precision = pick_precision(recipe.precision, self.device)
         distributed.start(self.device)
-        self.source = source or load_source(
-            recipe.scale,
-            recipe.data,
-            recipe.image_size,
-            recipe.train_images,
-            recipe.seed,
-            recipe.skip_unreadable,
-            recipe.max_pixels,
-        )
+        self.source = source or images_of(recipe)
         images = self.source.train.images
         self.images = None if isinstance(images, FileImages) else images.to(self.device)
         self.batches = Batches(
