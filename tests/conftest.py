@@ -14,7 +14,24 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 
 
+# The longest files. They come first, so that at the end no process works on one while the others have nothing to do.
+LONG = {
+    "test_train.py",
+    "test_two_processes.py",
+    "test_killed_process.py",
+    "test_transfer_two_processes.py",
+    "test_runner.py",
+    "test_browser.py",
+    "test_grade.py",
+    "test_visuals.py",
+    "test_hard_times.py",
+    "test_large_images.py",
+    "test_cache.py",
+}
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.path.name not in LONG)
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
