@@ -12,7 +12,7 @@ from .options import in_options
 from .parser import build_parser
 
 # How long a thread of OpenMP spins before it sleeps, read when torch is loaded. By default it spins while it waits for a
-# sibling that another program keeps from running: two threads on a busy machine then train ten times slower than one.
+# sibling that another program keeps from running: two threads on a busy machine then train several times slower than one.
 PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 

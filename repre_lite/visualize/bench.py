@@ -26,14 +26,13 @@ from ..runtime.randomness import generator
 from .kit import palette
 from .kit.capture import capture
 from .kit.drawing import Figure, absolute_error, show_image
-from .kit.live import live, model_script, quantised, why_not
+from .kit.live import live, model_script, pack_tensor, quantised, why_not
 from .kit.subject import normalising, tap_names
-from .kit.viewer import pack, pack_image, to_html, viewer
+from .kit.viewer import pack_image, to_html, viewer
 from .kit.words import BENCH as WORDS
 
 SHOWN, FITTED = 12, 64  # images on the bench; images that means and colours of taps are taken from
 SNAPSHOT_BYTES = 7_000_000  # weights of earlier moments in a page: as many moments as fit, evenly spread
-LOOKS = ("attention", "similarity", "colours")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ class Bench:
     def state(self) -> dict[str, Any]:
         """What is chosen at first."""
         encoder = self.subjects[0].stages[-1].encoder
-        middle, half = len(_blocks(encoder)) // 2, encoder.tap_grids[0] // 2
+        backbone: Any = encoder.backbone
+        middle, half = len(backbone.blocks) // 2, encoder.tap_grids[0] // 2
         weighed = {f"weight{i}": 1.0 for i in range(len(self.taps))} | {
             f"swap{i}": False for i in range(len(self.taps))
         }
@@ -124,8 +124,8 @@ class Bench:
 
     @torch.no_grad()
     def answers(self, **selection: Any) -> list[dict[str, Any]]:
-        """What the page shows for a state, for each run: `image` (H, W, 3), `error` (H, W), `l1`, `map` (h, w), as far as
-        there is a decoder, a map."""
+        """What the page shows for a state, for each run: with a decoder `image` (H, W, 3), `error` (H, W) and `l1`; `map`
+        (h, w), or `colours` (h, w, 3)."""
         state = self.state() | selection
         view, other = (self.images[state[key]][None].float() / 255 for key in ("image", "other"))  # (1, 3, H, W)
         return [self._answer(subject, state, view, other) for subject in self.subjects]
@@ -148,6 +148,10 @@ class Bench:
             tap = F.normalize(own.taps[state["tap"]][0], dim=0)  # (C, h, w)
             row, column = (0, 0) if state["token"] else (state["row"], state["column"])
             found["map"] = np.asarray(torch.einsum("chw,c->hw", tap, tap[:, row, column]))
+        else:
+            middle, directions, low, high = subject.axes[state["tap"]]
+            projected = (own.taps[state["tap"]][0].permute(1, 2, 0) - middle) @ directions.T  # (h, w, 3)
+            found["colours"] = np.asarray(((projected - low) / (high - low)).clamp(0, 1))
         return found
 
     def figure(self, **selection: Any) -> Figure:
@@ -164,6 +168,10 @@ class Bench:
                 top = max(float(each["map"].max()) for each in answers)
                 look = palette.attention_map(top) if state["look"] == "attention" else palette.signed_map()
                 show_image(line[3], found["map"], state["look"], **look)
+            else:
+                show_image(line[3], found["colours"], state["look"])
+            for axis in line[1 : 1 if "image" in found else 3]:
+                axis.set_axis_off()
         return figure
 
     def describe(self, **selection: Any) -> str:
@@ -184,6 +192,7 @@ class Bench:
 
     def _data(self) -> dict[str, Any]:
         encoder = self.subjects[0].stages[-1].encoder
+        backbone: Any = encoder.backbone
         scripts = (model_script(), (files(__package__) / "kit" / "worker.js").read_text(encoding="utf-8"))
         return {
             "script": "\n".join(scripts),
@@ -200,8 +209,8 @@ class Bench:
             "labels": self.labels,
             "taps": self.taps,
             "names": tap_names(encoder),
-            "blocks": len(_blocks(encoder)),
-            "heads": _blocks(encoder)[0].attn.num_heads,
+            "blocks": len(backbone.blocks),
+            "heads": backbone.blocks[0].attn.num_heads,
             "steps": self._steps(),
             "size": encoder.image_size,
             "grid": encoder.tap_grids[0],
@@ -266,14 +275,12 @@ def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
 
 def _packed(subject: Subject) -> dict[str, Any]:
     """A subject as worker.js reads it."""
-
-    def packed(tensor: Tensor) -> dict[str, Any]:
-        return pack(np.asarray(tensor.detach().float()))
-
     return {
         "stages": [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages],
-        "means": [packed(mean) for mean in subject.means],
-        "axes": [dict(zip(("mean", "axes", "low", "high"), map(packed, axes), strict=True)) for axes in subject.axes],
+        "means": [pack_tensor(mean) for mean in subject.means],
+        "axes": [
+            dict(zip(("mean", "axes", "low", "high"), map(pack_tensor, axes), strict=True)) for axes in subject.axes
+        ],
     }
 
 
@@ -286,10 +293,6 @@ def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features,
         weight = state[f"weight{i - shift}"] if weighed else 1.0
         mixed.append(torch.lerp(mean.view(1, -1, 1, 1).expand_as(tap), tap, float(weight)))
     return mixed
-
-
-def _blocks(encoder: TappedEncoder) -> Any:
-    return encoder.backbone.blocks
 
 
 def _token(encoder: TappedEncoder) -> bool:

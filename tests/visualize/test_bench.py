@@ -139,6 +139,16 @@ def test_runs_that_do_not_go_together_are_refused(tiny_runs):
         Bench.compute([run, other])
 
 
+def test_the_figure_shows_every_look_and_no_empty_axis(bench):
+    """Two rows of four; the run without a decoder has no reconstruction and no error."""
+    for look in ("attention", "similarity", "colours"):
+        axes = bench.figure(look=look, token=False).axes
+        assert [len(axis.images) for axis in axes] == [1, 1, 1, 1, 1, 0, 0, 1]
+        assert [axis.axison for axis in axes] == [True] * 5 + [False] * 2 + [True]
+    shown = bench.answers(look="colours", tap=1)[0]["colours"]
+    assert shown.shape == (8, 8, 3) and 0 <= shown.min() < shown.max() <= 1
+
+
 def test_only_as_many_moments_as_fit(tiny_runs):
     run = rl.load_run(tiny_runs["multi-0"])
     assert [s.step for s in Bench.compute([run]).subjects[0].stages] == [0, 2, 4]

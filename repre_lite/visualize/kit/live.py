@@ -117,17 +117,17 @@ def _named(name: str, module: nn.Module) -> dict[str, Tensor]:
 
 def pack_weights(tensors: dict[str, Tensor], levels: int | None = 127) -> dict[str, Any]:
     """Tensors by name as `pack` makes them; matrices as int8, stored as uint8 + 128, with their scales; `levels` None: exactly."""
-    packed = {name: pack(_float32(tensor)) for name, tensor in tensors.items()}
+    packed = {name: pack_tensor(tensor) for name, tensor in tensors.items()}
     small = shrink(_matrices(tensors), levels) if levels is not None else {}
     for name in small.keys() & tensors.keys():
         packed[name] = pack((small[name].short() + 128).to(torch.uint8).cpu().numpy())
-        packed[name]["scales"] = pack(_float32(small[name + SCALE]))
+        packed[name]["scales"] = pack_tensor(small[name + SCALE])
     return packed
 
 
-def _float32(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().float().cpu().numpy()
-    return array
+def pack_tensor(tensor: Tensor) -> dict[str, Any]:
+    """A tensor as `pack` makes an array of float32."""
+    return pack(np.asarray(tensor.detach().float().cpu()))
 
 
 def model_script() -> str:
