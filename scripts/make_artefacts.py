@@ -2,8 +2,8 @@
 
 python scripts/make_artefacts.py [--steps 3000] [--runs runs/artefacts] [--only multi] [--jobs 1]
 
-All three start from the same encoder and see the same views: `vit_micro`, MoCo v3, 20,000 scenes. Training takes about an
-hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as 8-bit
+All three start from the same encoder and see the same views: `vit_micro`, MoCo v3, 20,000 scenes, batches of 32. Training
+takes about an hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as 8-bit
 integers, those of snapshots with fewer levels, and what that costs in accuracy is measured and written beside them.
 """
 
@@ -35,8 +35,8 @@ LINES = 200  # of metrics
 def recipe_of(arm: str, steps: int) -> Recipe:
     """The recipe of one arm."""
     return rl.recipe(
-        "scenes", "moco_v3", reconstruction=arm, steps=steps, train_images=20_000, snapshots=KEPT[arm],
-        device="cpu", precision="fp32",
+        "scenes", "moco_v3", reconstruction=arm, steps=steps, batch_size=32, base_lr=8e-3, train_images=20_000,
+        snapshots=KEPT[arm], device="cpu", precision="fp32",
     )  # fmt: skip
 
 

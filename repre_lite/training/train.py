@@ -79,6 +79,14 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
     return load_run(out)
 
 
+def snapshot_steps(total: int, count: int) -> set[int]:
+    """The steps after which a snapshot is kept: `count` of them, close together at first, where most changes; the last too.
+
+    The i-th follows step `total` (i / `count`)^3, or step i if that is later.
+    """
+    return {max(i, round(total * (i / count) ** 3)) for i in range(1, count + 1)}
+
+
 def _run(training: Training, out: Path, quiet: bool) -> None:
     rewind = Rewind(training)
     try:
@@ -94,7 +102,7 @@ def _run(training: Training, out: Path, quiet: bool) -> None:
 def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     recipe, total = training.recipe, training.total_steps
     every = recipe.checkpoint_every or max(50, total // 20)
-    snapshots = {round(total * (i + 1) / recipe.snapshots) for i in range(recipe.snapshots)}
+    snapshots = snapshot_steps(total, recipe.snapshots)
     knn_every = max(200, total // 10)
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
     began = time.perf_counter() - before.get("wall_seconds", 0.0)

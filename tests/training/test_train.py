@@ -19,7 +19,7 @@ from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
 from repre_lite.training.optim import parameter_groups
-from repre_lite.training.train import Stopped, train
+from repre_lite.training.train import Stopped, snapshot_steps, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
 
@@ -48,6 +48,14 @@ def test_the_generator_and_train_do_the_same(uninterrupted):
     metrics = rl.load_run(uninterrupted).metrics
     assert [line["loss"] for line in metrics] == [step.losses["total"] for step in seen]
     assert seen[3].views[0].shape == (16, 3, 32, 32) and 0 <= seen[3].views[0].min() <= seen[3].views[0].max() <= 1
+
+
+def test_snapshots_are_close_together_at_first():
+    assert sorted(snapshot_steps(3000, 8)) == [6, 47, 158, 375, 732, 1266, 2010, 3000]
+    assert (
+        sorted(snapshot_steps(4, 2)) == [1, 4] and snapshot_steps(100, 1) == {100} and snapshot_steps(100, 0) == set()
+    )
+    assert {1, 2, 3, 4} <= snapshot_steps(4, 8)
 
 
 def test_stop_and_resume_ends_with_the_same_bits(uninterrupted, tmp_path, monkeypatch):

@@ -30,20 +30,20 @@ def scrubber(run, view):
 
 
 def test_a_run_goes_back_to_its_start_and_to_what_it_kept(run):
-    assert run.snapshots == (0, 2, 4)
+    assert run.snapshots == (0, 1, 4)
     fresh = RePre.from_recipe(run.recipe, run.mean, run.std)
     for step, model in ((0, fresh), (4, run.model)):
         for part in ("framework.online.backbone", "decoder"):
             expected = model.get_submodule(part).state_dict()
             got = run.at(step).get_submodule(part).state_dict()
             assert all(torch.equal(got[name], value) for name, value in expected.items())
-    one = run.at(2).framework.online.backbone.blocks[0].attn.qkv.weight
+    one = run.at(1).framework.online.backbone.blocks[0].attn.qkv.weight
     assert not torch.equal(one, fresh.framework.online.backbone.blocks[0].attn.qkv.weight)
     assert not torch.equal(one, run.encoder.backbone.blocks[0].attn.qkv.weight)
 
 
 def test_the_last_moment_is_the_run_itself(run, view, scrubber):
-    assert scrubber.steps == (0, 2, 4) and scrubber.depth == 8 and scrubber.class_token
+    assert scrubber.steps == (0, 1, 4) and scrubber.depth == 8 and scrubber.class_token
     last = scrubber.moments["RePre"][-1]
     drawn = run.reconstruct(view[None])[0]
     assert np.allclose(last.reconstruction, drawn.clamp(0, 1).permute(1, 2, 0).numpy(), atol=1e-5)
@@ -64,10 +64,10 @@ def test_colours_do_not_flip_between_moments(scrubber):
 def test_figure_and_sentences(scrubber):
     figure = scrubber.figure()
     titles = [axis.get_title() for axis in figure.axes[:3]]
-    assert titles == ["step 0", "step 2", "step 4"] and png(figure)[:4] == b"\x89PNG"
+    assert titles == ["step 0", "step 1", "step 4"] and png(figure)[:4] == b"\x89PNG"
     assert "3 moments of RePre, again at 8 depths" in scrubber.describe()
     sentence = scrubber.describe(1, 3)
-    assert "After step 2, at depth 3" in sentence and f"{scrubber.moments['RePre'][1].l1:.3f}" in sentence
+    assert "After step 1, at depth 3" in sentence and f"{scrubber.moments['RePre'][1].l1:.3f}" in sentence
     attention = scrubber.moments["RePre"][1].attention[3]
     row, column = np.unravel_index(attention.argmax(), attention.shape)
     assert f"row {row}, column {column} ({attention.max():.0%})" in sentence
@@ -76,7 +76,7 @@ def test_figure_and_sentences(scrubber):
 def test_widget_moves_through_time_and_depth(scrubber):
     box = scrubber.widget()
     time, block = box.controls["time"], box.controls["block"]
-    assert [label for label, _ in time.options] == ["step 0", "step 2", "step 4"]
+    assert [label for label, _ in time.options] == ["step 0", "step 1", "step 4"]
     seen = set()
     for moment in range(3):
         time.value = moment
