@@ -10,7 +10,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -28,6 +27,7 @@ from repre_lite.evaluation import at_size, extract, knn_top1, linear_top1
 from repre_lite.evaluation.chart import Chart
 from repre_lite.evaluation.symptoms import collapsed
 from repre_lite.recipes import Recipe
+from repre_lite.reproduce import statistics
 from repre_lite.runtime.errors import UserError
 from repre_lite.runtime.files import write_json
 from repre_lite.runtime.provenance import provenance
@@ -178,15 +178,22 @@ def _computed(cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int) -> I
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def by_seed(cells: Mapping[str, Any], arm: str) -> dict[int, Any]:
+    """The cells named "ARM SEED" of an arm, by seed."""
+    names = {name: name.rsplit(" ", 1) for name in cells}
+    return {int(seed): cells[name] for name, (of, seed) in names.items() if of == arm}
+
+
 def paired(cells: Mapping[str, Any], one: str, other: str, measures: Iterable[str]) -> dict[str, Any]:
-    """`one` minus `other`, seed by seed, from cells named "ARM SEED"; mean and standard deviation of two seeds or more."""
-    arms = {arm: {name.rsplit(" ", 1)[1] for name in cells if name.rsplit(" ", 1)[0] == arm} for arm in (one, other)}
-    seeds = sorted(arms[one] & arms[other], key=int)
+    """`one` minus `other`, seed by seed; from two seeds the mean and half its 95 % interval too."""
     table: dict[str, Any] = {}
     for measure in measures:
-        both = [(cells[f"{one} {seed}"].get(measure), cells[f"{other} {seed}"].get(measure)) for seed in seeds]
-        each = [round(a - b, 5) for a, b in both if a is not None and b is not None]
-        table[measure] = {"each": each}
-        if len(each) > 1:
-            table[measure] |= {"mean": round(statistics.mean(each), 5), "std": round(statistics.stdev(each), 5)}
+        values = [
+            {seed: cell[measure] for seed, cell in by_seed(cells, arm).items() if cell.get(measure) is not None}
+            for arm in (one, other)
+        ]
+        found = statistics.paired(values[0], values[1])
+        table[measure] = {"each": [round(value, 5) for value in found.each.values()]}
+        if found.mean is not None and found.half is not None:
+            table[measure] |= {"mean": round(found.mean, 5), "half": round(found.half, 5)}
     return table

@@ -5,7 +5,7 @@ python scripts/transfer_scenes.py [--sources RUN ...] [--seeds 3] [--tasks segme
 
 A source is a finished run of `pretrain --scale scenes`, one for all seeds or one for each; without it, the trained run
 that ships with the package. The untrained encoder is that of the same run at its start, with the same head and the same
-batches, so differences are paired: they are given seed by seed, with mean and standard deviation. `miou_majority` is what
+batches, so differences are paired: they are given seed by seed, with the mean and half its 95 % interval. `miou_majority` is what
 the most frequent class everywhere reaches.
 
 The table is written after every cell, and the same command resumes it.

@@ -130,7 +130,8 @@ def test_pairs_are_of_one_seed(cells):
             "a b 0": {"knn": 0.9}, "a 3": {"error": "x"}, "b 3": {"knn": 1.0}}  # fmt: skip
     found = cells.paired(held, "a", "b", ["knn"])["knn"]
     assert found["each"] == [0.1, 0.3] and found["mean"] == pytest.approx(0.2)
-    assert found["std"] == pytest.approx(0.14142)
+    assert found["half"] == pytest.approx(12.7062 * 0.141421 / 2**0.5, rel=1e-4)  # Student's t of one degree of freedom
+    assert cells.by_seed(held, "a b") == {0: {"knn": 0.9}}
 
 
 def test_the_search_gives_every_framework_the_same_effort(search):
