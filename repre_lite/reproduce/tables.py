@@ -1,7 +1,8 @@
 """A table from the summaries of its cells: Markdown, CSV and one HTML page.
 
 Our values with their spread over seeds, the difference to the line they are compared with, paired by seed, with its
-interval, the paper's difference beside it, and a verdict in words. The paper's own values stand there at `imagenet1k` only:
+interval, the paper's difference beside it, and a verdict in words if there are eight pairs or more (primary.json); fewer
+are exploratory: a difference with its interval, and no claim. The paper's own values stand there at `imagenet1k` only:
 elsewhere images and encoders are others, and no value is comparable.
 """
 
@@ -64,13 +65,19 @@ def results(table: Table, out: Path) -> list[Result]:
 
 def _result(table: Table, measure: str, line: Line, values: dict[str, dict[int, float]]) -> Result:
     found = paired(values[line.name], values[line.base], table.level) if line.base is not None else None
-    said = "" if found is None or not found.n else verdict(found, MEASURES[measure].better)
-    if said and table.name == "local" and measure in primary()["exploratory"]:
-        said = EXPLORATORY
+    said = "" if found is None or not found.n else _said(found, measure)
     place, base = line.paper.get(measure, (None, None))
     value = paper.NUMBERS[place].value if place is not None and table.scale == "imagenet1k" else None
     reported, doubt = paper.difference(place, base) if place is not None and base is not None else (None, "")
     return Result(measure, line, values[line.name], found, said, value, reported, doubt)
+
+
+def _said(found: Paired, measure: str) -> str:
+    """The verdict on a difference of as many pairs as primary.json asks for; with fewer it is exploratory."""
+    held = primary()
+    if found.n < held["seeds"] or measure in held["exploratory"]:
+        return EXPLORATORY
+    return verdict(found, MEASURES[measure].better)
 
 
 def write(table: Table, out: Path, figure: str = "") -> list[Path]:
@@ -210,6 +217,11 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
             "Ours: mean ± standard deviation over seeds. Difference: paired by seed, with the "
             f"{table.level:.0%} interval of its mean (Student's t); accuracies in points. A difference whose interval holds "
             "0 is no gain. Intervals are not corrected for their number."
+        )
+    if any(result.verdict == EXPLORATORY for result in held):
+        said.append(
+            f"Exploratory: fewer than {primary()['seeds']} pairs, or a measure that primary.json names so. The interval says "
+            "how far the difference is known, and nothing is claimed."
         )
     if any(result.line.paper for result in held):
         said.append("Paper: Wang et al., RePre (IJCAI 2022), pre-trained on ImageNet-1K; it prints no spread.")

@@ -53,8 +53,7 @@ def test_table1_has_the_papers_layout(tmp_path):
     assert len(body) == 17
     found = next(row for row in body if row[:3] == ["MoCo v3", "ViT-S", "300"])
     # mean .02, s .01, t(2) = 4.303: half = .0248
-    verdict = "no difference shown"
-    assert found[3:] == ["70.0 % ± 0.0", "72.0 % ± 1.0", "+2.00 [-0.48, +4.48]", "+0.7", verdict, "3"]
+    assert found[3:] == ["70.0 % ± 0.0", "72.0 % ± 1.0", "+2.00 [-0.48, +4.48]", "+0.7", "exploratory", "3"]
     doubtful = next(row for row in body if row[:3] == ["DINO", "ViT-B", "800"])
     assert doubtful[5:] == ["–", "+1.0 (1)", "–", "0"]
     assert "(1) printed as 1.1, but 79.2 - 78.2 is 1.0" in notes(made, results(made, tmp_path), tmp_path)
@@ -68,7 +67,7 @@ def test_the_papers_values_stand_at_imagenet1k_only(tmp_path):
     )
     assert head[3:] == ["ours", "paper", "difference", "paper: difference", "verdict", "seeds"]
     single = next(row for row in body if row[:3] == ["MoCo v3", "ViT-S", "single"])
-    assert single[3:] == ["72.0 % ± 0.0", "72.8", "+2.00 [+2.00, +2.00]", "+0.3", "gain", "3"]
+    assert single[3:] == ["72.0 % ± 0.0", "72.8", "+2.00 [+2.00, +2.00]", "+0.3", "exploratory", "3"]
     small = table("table4", "scenes", 3)
     fill(small, tmp_path, moco)
     text = markdown(small, results(small, tmp_path), tmp_path)
@@ -76,7 +75,7 @@ def test_the_papers_values_stand_at_imagenet1k_only(tmp_path):
 
 
 def test_lower_is_better_for_errors_and_cosines_have_no_verdict(tmp_path):
-    made = table("local", "scenes", 3)
+    made = table("local", "scenes", 8)
 
     def values(cell):
         arm = cell.line.split("-")[4]
@@ -96,6 +95,19 @@ def test_lower_is_better_for_errors_and_cosines_have_no_verdict(tmp_path):
     assert [row[3] for row in rows(text, "dense probe boundary IoU")[1:]] == ["–", *["exploratory"] * 3]
 
 
+@pytest.mark.parametrize(
+    ("name", "seeds", "verdict"), [("table4", 7, "exploratory"), ("table4", 8, "gain"), ("local", 3, "exploratory")]
+)
+def test_fewer_pairs_than_fixed_beforehand_are_exploratory(name, seeds, verdict, tmp_path):
+    made = table(name, "scenes", seeds)
+    measure = "linear_top1" if name == "table4" else "knn_top1"
+    fill(made, tmp_path, lambda cell: {measure: 0.7 + 0.01 * ("multi" in cell.line)})
+    held = results(made, tmp_path)
+    verdicts = {result.verdict for result in held if "multi" in result.line.name and result.found.n}
+    assert verdicts == {verdict}
+    assert any(note.startswith("Exploratory: fewer than 8") for note in notes(made, held, tmp_path)) == (seeds < 8)
+
+
 def test_csv_holds_plain_numbers(tmp_path):
     made = table("table4", "scenes", 3)
     fill(made, tmp_path, moco)
@@ -107,7 +119,7 @@ def test_csv_holds_plain_numbers(tmp_path):
     assert float(found["difference"]) == pytest.approx(0.02) and float(found["low"]) == pytest.approx(
         -0.00484, abs=1e-5
     )
-    assert found["verdict"] == "no difference shown" and found["paper_difference"] == "0.7" and found["paper"] == ""
+    assert found["verdict"] == "exploratory" and found["paper_difference"] == "0.7" and found["paper"] == ""
     missing = next(line for line in lines if line["cells"].startswith("scenes-moby"))
     assert missing["mean"] == missing["difference"] == missing["verdict"] == "" and missing["seeds"] == "0"
 
@@ -121,7 +133,7 @@ def test_a_cell_that_broke_off_counts_nowhere(tmp_path):
     )
     held = results(made, tmp_path)
     multi = next(result for result in held if result.line.name == "scenes-moco_v3-vit_micro-multi")
-    assert set(multi.values) == {1, 2} and multi.verdict.startswith("no verdict")
+    assert set(multi.values) == {1, 2} and multi.found.n == 2
     assert "scenes-moco_v3-vit_micro-multi-0 broke off: a|b" in notes(made, held, tmp_path)
 
 
