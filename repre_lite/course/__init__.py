@@ -38,6 +38,13 @@ def begin(seed: int = 0) -> torch.device:
     return device
 
 
+def you_are_here(lesson: str) -> Any:
+    """The strip at the top of a lesson: the method with all lessons, and where the reader is; see `visualize.lessons.strip`."""
+    from ..visualize.lessons import strip
+
+    return strip.you_are_here(lesson)
+
+
 def show(rows: dict[str, Tensor], captions: Sequence[str] = (), scale: float = 1.1) -> Any:
     """A figure with named rows of images, each (B, 3, H, W) in [0, 1] or uint8; values outside are clipped for display."""
     from matplotlib import pyplot as plt
