@@ -14,6 +14,7 @@ from ..encoder import TappedEncoder
 from ..frameworks import FRAMEWORKS, framework_class
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
+from ..runtime.memory import enough_memory
 from ..runtime.progress import say
 from . import dense, diversity
 from .dense import score_dense
@@ -23,9 +24,11 @@ from .source import EncoderSource
 from .supervised import FINETUNE_EPOCHS, Task, finetune_top1, linear_sgd_top1
 
 DENSE = "dense.json"
+MEMORY = "measure fewer images with train_images=, or on device='cpu'"
 SCENES = 1_000  # scenes that dense probes learn from, unless there are fewer
 
 
+@enough_memory(MEMORY)
 def run_protocols(
     read: EncoderSource,
     protocols: Sequence[str],
