@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from repre_lite.evaluation import knn_top1, pixel_features
+from repre_lite.evaluation.knn import knn_predict
 
 
 def random_task(n=90, m=70, classes=4, seed=0):
@@ -97,3 +98,15 @@ def test_pixel_features_are_flat_and_independent_of_brightness():
     assert (features[0, 1] - features[0, 0]).item() == pytest.approx(
         (images[0, 0, 0, 1].item() - images[0, 0, 0, 0].item()) / 255, abs=1e-6
     )
+
+
+@pytest.mark.parametrize("k", [1, 20])
+def test_every_vote_is_that_of_scikit_learn(k):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    train, labels, val, _ = random_task(n=400, m=200)
+
+    theirs = neighbors.KNeighborsClassifier(
+        k, weights=lambda distances: math.e ** (-distances / 0.07), algorithm="brute", metric="cosine"
+    )  # its distance is one minus the cosine
+    theirs.fit(train.numpy(), labels.numpy())
+    assert knn_predict(train, labels, val, k).tolist() == theirs.predict(val.numpy()).tolist()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repre_lite.evaluation import linear, linear_top1
+import repre_lite as rl
+from repre_lite.evaluation import extract, linear, linear_top1
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,3 +98,19 @@ def test_every_class_is_fitted_and_held_out_when_labels_take_turns(monkeypatch):
     x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
     linear_top1(x, labels, x, labels)
     assert all(classes == set(range(10)) for classes in seen)
+
+
+def test_scikit_learn_s_logistic_regression_is_as_accurate():
+    """On features of an encoder: the same standardised features, the same penalty, within a point."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    held = rl.scenes(range(600), size=32)
+    labels, encoder = held.labels, rl.build_encoder("vit_micro", 32, depth=4)
+    x = extract(encoder, held.images, (0.5,) * 3, (0.2,) * 3)
+    train, val = x[:400], x[400:]
+    accuracy, penalty = linear_top1(train, labels[:400], val, labels[400:])
+    mean, std = train.mean(0), train.std(0)
+    theirs = linear_model.LogisticRegression(C=1 / (2 * penalty * len(train)), max_iter=2000, tol=1e-8)
+    theirs.fit(((train - mean) / std).numpy(), labels[:400].numpy())
+    reference = theirs.score(((val - mean) / std).numpy(), labels[400:].numpy())
+    assert accuracy == pytest.approx(reference, abs=0.01)
+    assert accuracy > 1.5 * float(torch.bincount(labels[400:]).max()) / 200  # well above the majority class
