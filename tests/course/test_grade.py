@@ -27,14 +27,15 @@ def notebook(path, *cells):
 
 
 def test_every_exercise_gets_its_grade(tmp_path, capsys):
-    path = notebook(tmp_path / "a.ipynb", RIGHT + CHECK, "1 / 0", WRONG + CHECK, STUB + CHECK, RIGHT)
+    prediction = "f = ...\n" + CHECK
+    path = notebook(tmp_path / "a.ipynb", RIGHT + CHECK, "1 / 0", WRONG + CHECK, STUB + CHECK, prediction, RIGHT)
     assert main(["grade", str(path), "--out", str(tmp_path / "g.csv")]) == 0
     rows = list(csv.DictReader((tmp_path / "g.csv").open()))
-    assert [row["result"] for row in rows] == ["right", "wrong", "not attempted"]
+    assert [row["result"] for row in rows] == ["right", "wrong", "not attempted", "not attempted"]
     assert all(row["exercise"] == "follow" for row in rows)
     assert rows[0]["message"] == "moving average: right"
     assert "the target should move slowly" in rows[1]["message"]
-    assert "1 of 3 exercises are right" in capsys.readouterr().out
+    assert "1 of 4 exercises are right" in capsys.readouterr().out
 
 
 def test_the_time_limit_and_a_process_that_dies(tmp_path):

@@ -1,0 +1,39 @@
+"""The checks of the exercises: each prints one line for a right answer, and for a wrong one raises what to look at.
+
+One file for each lesson; `exercise` holds what a check is made of.
+"""
+
+from .attention import check_kept, check_object_score, check_rollout
+from .collapse import check_follow, check_left_in_queue, check_protection, check_push
+from .comparing import compare
+from .contrast import check_collapsed_nt_xent, check_info_nce, check_own_contrast
+from .decoder import check_fusion_block, check_own_fusion, check_reached_pixels
+from .step import check_chance, check_reached_parts, check_train_step
+from .taps import check_changed_vectors, check_tap_indices, check_to_map
+from .weights import check_own_weighting, check_settled_weight, check_uncertainty_total
+
+__all__ = [
+    "check_chance",
+    "check_changed_vectors",
+    "check_collapsed_nt_xent",
+    "check_follow",
+    "check_fusion_block",
+    "check_info_nce",
+    "check_kept",
+    "check_left_in_queue",
+    "check_object_score",
+    "check_own_contrast",
+    "check_own_fusion",
+    "check_own_weighting",
+    "check_protection",
+    "check_push",
+    "check_reached_parts",
+    "check_reached_pixels",
+    "check_rollout",
+    "check_settled_weight",
+    "check_tap_indices",
+    "check_to_map",
+    "check_train_step",
+    "check_uncertainty_total",
+    "compare",
+]
