@@ -68,6 +68,11 @@ def load(which: Images) -> Source:
     return replace(whole, train=parts[0], val=parts[1], labelled=parts[0])
 
 
+def origins(*sets: Images) -> dict[str, str]:
+    """By scale, where the images come from: CIFAR-10 saved as JPEG files is another data set than CIFAR-10."""
+    return {which.scale: load(which).origin for which in sets}
+
+
 def accuracies(encoder: TappedEncoder, source: Source, bank: int, judged: int, linear: bool) -> dict[str, float]:
     """Top-1 of up to `judged` validation images, by up to `bank` training images: `knn`, and `linear` if asked for."""
     assert source.labelled is not None and source.val is not None

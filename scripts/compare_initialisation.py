@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cells import fill, images, open_table, paired, run
+from cells import fill, images, open_table, origins, paired, run
 
 import repre_lite as rl
 from repre_lite.runtime.files import write_json
@@ -61,6 +61,7 @@ def main() -> None:
     for name, other in (("decoder: he minus torch", "torch, moco_v3"), ("encoder: moco_v3 minus timm", "he, timm")):
         table[name] = paired(table["cells"], "he, moco_v3", other, MEASURES)
         print(name, table[name])
+    table["origin"] = origins(which)
     write_json(options.out, table)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cells import Images, fill, images, open_table, run
+from cells import Images, fill, images, open_table, origins, run
 
 import repre_lite as rl
 from repre_lite.recipes import Recipe
@@ -107,7 +107,7 @@ def main() -> None:
     grid = [(f, GRID[f][i], s) for i in range(options.settings) for f in options.frameworks for s in seeds]
     fill(options.out, table, {named("scenes", *row): cell("scenes", *row, scenes) for row in grid}, options.jobs)
     chosen = {f: choose(table["cells"], f, options.settings, options.seeds) for f in options.frameworks}
-    table["chosen"] = chosen
+    table |= {"chosen": chosen, "origin": origins(scenes, cifar10)}
     write_json(options.out, table)
     confirmed = [(f, values, s) for f, values in chosen.items() if values is not None for s in seeds]
     fill(

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cells import fill, images, open_table, run
+from cells import fill, images, open_table, origins, run
 
 import repre_lite as rl
 from repre_lite.frameworks import FRAMEWORKS
+from repre_lite.runtime.files import write_json
 
 ARCHS, BRANCHES = ("vit_micro", "swin_micro"), ("none", "single", "multi")
 BATCH = {"vit_micro": 64, "swin_micro": 32}
@@ -56,6 +57,7 @@ def main() -> None:
             )  # fmt: skip
             cells[f"{scale} {name} {arch} {branch}"] = partial(run, recipe, which, BANK, JUDGED)
     fill(options.out, table, cells, options.jobs)
+    write_json(options.out, table | {"origin": origins(*(images(s, options.data, TRAIN) for s in options.scales))})
 
 
 if __name__ == "__main__":

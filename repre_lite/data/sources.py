@@ -69,7 +69,8 @@ def load_source(
     if scale in TORCHVISION_FOLDERS and (root is None or _is_torchvision_root(scale, root)):
         train, val, labelled = _torchvision(scale, root)
         train = train.subset(train_images, seed)
-        return _source(scale, train, val, train if labelled is None else labelled.subset(train_images, seed))
+        labelled = train if labelled is None else labelled.subset(train_images, seed)
+        return _source(scale, train, val, labelled, origin="torchvision")
     assert root is not None
     return _source(
         scale,
@@ -85,9 +86,11 @@ def load_source(
     )
 
 
-def _source(scale: str, train: ImageSet, val: ImageSet | None, labelled: ImageSet | None, skipped: int = 0) -> Source:
+def _source(
+    scale: str, train: ImageSet, val: ImageSet | None, labelled: ImageSet | None, skipped: int = 0, origin: str = ""
+) -> Source:
     mean, std = STANDARD.get(scale) or measure(train.images)
-    return Source(scale, train, val, mean, std, skipped, fingerprint_of(train, val), labelled)
+    return Source(scale, train, val, mean, std, skipped, fingerprint_of(train, val), labelled, origin)
 
 
 def _scenes(image_size: int, train_images: int | None) -> Source:
@@ -100,7 +103,7 @@ def _scenes(image_size: int, train_images: int | None) -> Source:
         )
     )
     mean, std = measure(train.images)
-    return Source("scenes", train, val, mean, std, 0, f"scenes-{image_size}-{len(train)}", train)
+    return Source("scenes", train, val, mean, std, 0, f"scenes-{image_size}-{len(train)}", train, "drawn")
 
 
 def _folder(data: str | Path) -> Path:

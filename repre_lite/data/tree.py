@@ -38,8 +38,9 @@ def load_tree(
     seed: int,
     skip_unreadable: bool,
     max_pixels: int | None,
-) -> tuple[ImageSet, ImageSet | None, ImageSet | None, int]:
-    """Training, validation and labelled training images (see `Source`), and the number of files that cannot be read."""
+) -> tuple[ImageSet, ImageSet | None, ImageSet | None, int, str]:
+    """Training, validation and labelled training images, the number of files that cannot be read, and the origin (see
+    `Source`)."""
     tree = list_tree(scale, root)
     decoding = Decoding(folder_levels(tree.train.paths, max_pixels), max_pixels)
     reader = Reader(STL_SIDE if scale == "stl10" else image_size, decoding, skip_unreadable)
@@ -50,12 +51,14 @@ def load_tree(
     labelled = train if tree.labelled is tree.train else None
     if labelled is None and tree.labelled is not None:
         labelled, _ = reader.read(tree.labelled.subset(train_images, seed), "reading labelled", in_place=True)
+    suffixes = Counter(path.suffix.lower() for path in tree.train.paths)
+    origin = "files: " + ", ".join(f"{plain_text(suffix)} {count:,}" for suffix, count in suffixes.most_common())
     if tree.val is None:
-        return train, None, labelled, lost
+        return train, None, labelled, lost, origin
     val, lost_val = reader.read(tree.val, "reading val")
     if len(val) == 0:
         raise UserError(f"data={plain_text(root / 'val')}: no readable images there; add some or remove the folder")
-    return train, val, labelled, lost + lost_val
+    return train, val, labelled, lost + lost_val, origin
 
 
 def list_tree(scale: str, root: Path) -> Tree:

@@ -246,6 +246,6 @@ def _provenance(table: Table, out: Path) -> list[str]:
         said.append(
             f"Made on {held['hardware']} in {held['precision_used']}, torch {held['versions']['torch']}, repre-lite "
             f"{held['versions']['repre_lite']}{f' at {commit}' * bool(commit)}, {held['image_count']:,} training images of "
-            f"{cell.recipe.scale}."
+            f"{cell.recipe.scale} ({held.get('origin') or 'origin not recorded'})."
         )
     return list(dict.fromkeys(said))

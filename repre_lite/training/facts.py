@@ -28,6 +28,7 @@ def facts(training: Training) -> dict[str, Any]:
         "image_count": len(source.train),
         "classes": list(source.train.classes),
         "fingerprint": source.fingerprint,
+        "origin": source.origin,
         "repeats": repeats(source.train),
         "mean": list(source.mean),
         "std": list(source.std),

@@ -42,6 +42,15 @@ def test_a_labelled_tree(tmp_path):
     assert len(load_source("folder", str(tmp_path), 16, train_images=4).train.labels.bincount()) == 2
 
 
+def test_a_source_says_where_its_images_come_from(tmp_path):
+    save(tmp_path / "one.JPG")
+    save(tmp_path / "below" / "two.jpg")
+    save(tmp_path / "three.png")
+    assert load_source("folder", str(tmp_path), 16).origin == "files: .jpg 2, .png 1"
+    assert load_source("folder", str(tmp_path), 200).origin == "files: .jpg 2, .png 1"
+    assert load_source("scenes", None, 16, 20).origin == "drawn"
+
+
 def test_a_flat_folder_needs_no_labels(tmp_path):
     for i in range(3):
         save(tmp_path / "deep" / f"{i}" / "x.png")
@@ -83,6 +92,7 @@ def test_torchvisions_root_is_recognised(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *a: True)
     source = load_source("cifar10", str(tmp_path), 32, train_images=8)
+    assert source.origin == "torchvision"
     assert source.train.images.shape == (8, 3, 32, 32) and source.train.labels.bincount().tolist() == [2, 2, 2, 2]
 
 
