@@ -9,11 +9,14 @@ from ..runs import RECIPE, Run, load_run, read_json
 from ..runtime import files
 from ..runtime.device import set_threads
 from ..runtime.errors import UserError
+from ..visualize.curves import Curves
 from ..visualize.kit.extra import extra
+from ..visualize.kit.viewer import page_script
+from .answer import answer, kicker, lead, title
 from .arms import group
-from .document import document, filled
-from .numbers import curves, diagnosis, environment, recipes, summary
-from .visuals import bench, visual_sections
+from .document import Section, document, filled
+from .numbers import environment, recipes, summary
+from .visuals import INVITATION, bench, visual_sections
 
 
 def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
@@ -37,28 +40,26 @@ def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
 
 
 def page(runs: Sequence[Run]) -> str:
-    """The whole page. Runs that differ only in the seed are one arm; the others are compared with the first."""
+    """The whole page: the answer, what can be tried, curves, and the rest to be opened. Runs that differ only in the seed
+    are one arm; the others are compared with the first."""
     arms = group(runs)
-    visuals = visual_sections(arms)
-    sections = {"Summary": summary(arms)}
-    if "Bench" in visuals:
-        sections["Bench"] = visuals.pop("Bench")
-    sections |= {"Diagnosis": diagnosis(runs), "Curves": curves(arms), **visuals}
-    sections |= {"Recipe": recipes(arms), "Environment": environment(runs)}
-    recipe, count = runs[0].recipe, f"{len(runs)} run" + "s" * (len(runs) > 1)
-    unfinished = [run.folder.name for run in runs if not run.summary.get("finished")]
-    lead = f"{count} on {recipe.scale}: " + "; ".join(arm.name for arm in arms) + "."
-    lead += f" Not finished: {', '.join(unfinished)}." if unfinished else ""
-    title = f"RePre: {arms[0].name}" if len(arms) == 1 else f"RePre: {len(arms)} arms compared"
-    return document(title, lead, sections)
+    first, *others = visual_sections(arms)
+    shown = Curves.compute({arm.short: [run.metrics for run in arm.runs] for arm in arms})
+    curves = shown.to_html(script=False) if shown.panels else "<p>Nothing was logged yet.</p>"
+    sections = [
+        Section("Result", answer(arms), quiet=True),
+        first,
+        Section("Curves", curves),
+        *others,
+        Section("All measures", summary(arms), "Every number of every run, with differences paired by seed"),
+        Section("Recipe", recipes(arms), "Every setting that decides what a run computes"),
+        Section("Environment", environment(runs), "Machine, software and images"),
+    ]
+    return document(title(arms), lead(arms), sections, kicker(arms), page_script())
 
 
 def bench_page(runs: Sequence[Run]) -> str:
     """A page with the bench alone. Raises UserError if the page cannot run the networks."""
     arms = group(runs)
-    title = f"RePre: {arms[0].name}" if len(arms) == 1 else "RePre: " + ", ".join(arm.name for arm in arms)
-    lead = (
-        "Encoder and decoder run in this page. Choose an image, open or paint your own, and weigh the taps that the "
-        "decoder reads: what does each depth of the encoder hold?"
-    )
-    return filled(title, lead, "", bench(arms).to_html())
+    main = f'<section><h2 class="hidden">Bench</h2>\n{bench(arms).to_html()}</section>'
+    return filled(title(arms), kicker(arms), INVITATION, "", main)

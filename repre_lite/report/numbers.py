@@ -1,4 +1,4 @@
-"""What the runs measured, and how they were trained: tables and curves."""
+"""What the runs measured, and how they were trained: tables."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 import statistics
 from collections.abc import Sequence
 
-from ..evaluation.doctor import examine
 from ..recipes import identity
 from ..runs import RECIPE, Run, read_json
-from ..runtime.errors import UserError
-from ..visualize.curves import Curves
 from .arms import Arm
-from .pieces import svg, table, text
+from .pieces import table
 
 # Key of summary.json -> name and format; % is for fractions of 1.
 MEASURES: dict[str, tuple[str, str]] = {
@@ -49,7 +46,7 @@ def summary(arms: list[Arm]) -> str:
     """Every measure of every arm, mean and spread over its runs; then differences to the first arm, paired by seed."""
     present = [name for name in MEASURES if any(arm.values(name) for arm in arms)]
     if not present:
-        return "<p>No run has finished yet.</p>"
+        return "<p>Nothing was measured yet.</p>"
     rows = [[MEASURES[name][0], *(_mean(arm.values(name), MEASURES[name][1]) for arm in arms)] for name in present]
     several = any(len(arm.runs) > 1 for arm in arms)
     caption = "Mean ± standard deviation over runs" if several else "One run each: no standard deviation"
@@ -58,8 +55,7 @@ def summary(arms: list[Arm]) -> str:
         rows = []
         for name in present:
             label, kind = MEASURES[name]
-            ours, theirs = arm.values(name), arms[0].values(name)
-            gaps = {seed: value - theirs[seed] for seed, value in sorted(ours.items()) if seed in theirs}
+            gaps = arm.gaps(arms[0], name)
             if gaps:
                 each = "; ".join(f"seed {seed}: {_written(gap, kind, '+')}" for seed, gap in gaps.items())
                 rows.append([label, _mean(gaps, kind, "+"), each])
@@ -82,27 +78,6 @@ def _mean(values: dict[int, float], kind: str, sign: str = "") -> str:
     mean = _written(statistics.fmean(values.values()), kind, sign)
     spread = f" ± {_written(statistics.stdev(values.values()), kind)}" if len(values) > 1 else ""
     return mean + spread
-
-
-def diagnosis(runs: Sequence[Run]) -> str:
-    """What the metrics of each run show, in sentences."""
-    shown = []
-    for run in runs:
-        try:
-            said = ". ".join(map(str, examine(run)))
-        except UserError:
-            said = "nothing was logged yet"
-        shown.append(f"<p>{text(run.folder.name)}: {text(said)}.</p>")
-    return "\n".join(shown)
-
-
-def curves(arms: list[Arm]) -> str:
-    """What was logged over steps, a line for each run."""
-    shown = Curves.compute({arm.name: [run.metrics for run in arm.runs] for arm in arms})
-    if not shown.panels:
-        return "<p>Nothing was logged yet.</p>"
-    figures = [svg(shown.figure(title), shown.describe(title)) for title in shown.panels]
-    return f'<div class="row">{"".join(figures)}</div>'
 
 
 def recipes(arms: list[Arm]) -> str:

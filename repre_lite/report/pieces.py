@@ -1,23 +1,16 @@
-"""What a page is made of: tables, figures in the colour of the text, images."""
+"""What a page is made of: sections, tables, images."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-import re
-import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from ..runtime.text import plain_text
-from ..visualize.kit.extra import extra
-
-if TYPE_CHECKING:
-    from ..visualize.kit.drawing import Figure
 
 
 def text(content: str) -> str:
@@ -37,20 +30,6 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         f'<div class="wide" role="region" aria-label="{name}" tabindex="0"><table><caption>{name}</caption>'
         f"<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )
-
-
-def svg(figure: Figure, label: str) -> str:
-    """A figure as inline SVG. What is black takes the colour of the page's text, so it is legible in light and in dark;
-    `label` says what it shows."""
-    stream = io.StringIO()
-    with extra("matplotlib").rc_context({"svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawn = stream.getvalue()
-    drawn = drawn[drawn.index("<svg") :].replace("#000000", "currentColor")
-    mark = f"f{zlib.crc32(drawn.encode()):x}-"  # ids must differ from those of other figures
-    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", drawn)
-    drawn = drawn.replace("<svg", f'<svg fill="currentColor" role="img" aria-label="{text(label)}"', 1)
-    return f"<figure>{drawn}</figure>"
 
 
 def image(pixels: np.ndarray, label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,61 +11,99 @@ from torch import Tensor
 
 from ..data.image_set import ImageSet
 from ..evaluation import at_size
+from ..evaluation.diversity import MEASURES
+from ..evaluation.protocols import DENSE
+from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from ..visualize.bench import Bench
+from ..visualize.dense import DenseProbe
 from ..visualize.embedding import Embedding
 from ..visualize.inspector import Inspector
 from ..visualize.kit import palette
-from ..visualize.kit.drawing import Figure, absolute_error, legend, shrink
+from ..visualize.kit.drawing import Figure, absolute_error, legend, shrink, svg
 from ..visualize.kit.extra import extra
 from ..visualize.kit.live import why_not
 from ..visualize.kit.subject import tap_names
-from ..visualize.kit.viewer import page_script
 from ..visualize.ladder import Ladder
 from ..visualize.mixer import TapMixer
 from ..visualize.reconstruction import Reconstructions
+from ..visualize.similarity import PatchSimilarity
 from .arms import Arm
-from .pieces import image, svg, text
+from .document import Section
+from .pieces import image, table, text
 
 SHOWN = 6  # reconstructions of each arm
+LIKE = 16  # images whose patches are compared
 FITTED = 32  # images for the ladder's readouts and the mixer's means
 MOST_PIXELS = 1_000_000  # bytes of all reconstructions before compression: more, and they are shrunk
 MOST_RUNS, MOST_WEIGHTS = 3, 4_000_000  # on the bench
+INVITATION = (
+    "Encoder and decoder run in this page. The decoder redraws an image from the taps: features that the encoder holds at "
+    "several depths. Choose an image, open or paint your own; then leave a tap out, or take it from another image, and see "
+    "what it carried."
+)
 MOST_ATTENTION = 600_000  # numbers of attention: more, and only the mean over heads is kept, or nothing
 
 
-def visual_sections(arms: list[Arm]) -> dict[str, str]:
-    """Title -> section. The bench shows several runs, the other live visuals the first that has a decoder."""
+def visual_sections(arms: list[Arm]) -> list[Section]:
+    """What can be looked at; the first section is open. The bench shows several runs, the other live visuals the first that
+    has a decoder."""
     arm = next((arm for arm in arms if arm.runs[0].decoder is not None), arms[0])
     run = arm.runs[0]
     try:
         own = run.images()
     except UserError as error:
-        return {"Images": _left_out(error)}
+        return [Section("Bench", _left_out(error))]
     chosen = torch.randperm(len(own), generator=generator(0, "report"))[:FITTED]
     images = own.images[chosen]  # uint8 (B, 3, H, W)
     whose = f"<p>Of the run {text(run.folder.name)}: {text(arm.name)}.</p>\n"
-    sections, live = {"Bench": _or_reason(lambda: bench(arms).to_html(script=False))}, "Bench"
-    if sections["Bench"].startswith("<p>"):  # the networks do not run in a page
-        live = "Tap mixer"
+    try:
+        sections = [Section("Bench", f'<p class="intro">{INVITATION}</p>\n{bench(arms).to_html(script=False)}')]
+    except UserError as error:
+        sections = [Section("Bench", _left_out(error))]
+    seen = at_size(images, run.recipe.image_size)
+    patches = _or_reason(lambda: _similarity(arms, seen[:LIKE]))
+    dense = [(each, each.runs[0]) for each in arms if (each.runs[0].folder / DENSE).exists()]
     if run.decoder is not None:
-        seen = at_size(images, run.recipe.image_size)
         with torch.no_grad():
             taps = run.encoder(run.model.normalise(seen)).taps
         names = tap_names(run.encoder)
-        sections["Reconstructions"] = "\n".join(
+        if "repre-lite-visual" not in sections[0].content:  # the networks do not run in a page
+            mixer = TapMixer.compute(run.decoder, taps, seen[0], names)
+            sections = [Section("Tap mixer", sections[0].content + whose + mixer.to_html(script=False))]
+        strips = [
             _reconstructions(each, images[:SHOWN], MOST_PIXELS // len(arms)) for each in arms if each.runs[0].decoder
+        ]
+        sections.append(
+            Section(
+                "Reconstructions", "\n".join(strips), f"{SHOWN} views, what the decoder makes of them, and its error"
+            )
         )
         if len(seen) > 1:
             ladder = Ladder.compute(run.decoder, taps, seen, names, shown=min(4, len(seen) // 2))
-            sections["Decoder ladder"] = whose + ladder.to_html(script=False)
-        if live == "Tap mixer":
-            sections[live] = whose + TapMixer.compute(run.decoder, taps, seen[0], names).to_html(script=False)
+            sections.append(
+                Section(
+                    "Decoder ladder",
+                    whose + ladder.to_html(script=False),
+                    "What each fusion block adds, from the deepest tap to the shallowest",
+                )
+            )
+    sections.append(
+        Section("Patches alike", patches, "How different the patches of an image are, at every tap and over training")
+    )
+    if dense:
+        made = "\n".join(f"<h3>{text(each.name)}</h3>\n{_or_reason(partial(_dense, one))}" for each, one in dense)
+        sections.append(
+            Section("Dense predictions", made, "What every patch knows: classes beside the truth, and by depth")
+        )
     inspector = _or_reason(lambda: _inspector(Inspector.of_run(run, images[0])))
-    sections["Patch inspector"] = whose + inspector + page_script()  # the script comes after the last live visual
+    sections.append(
+        Section("Patch inspector", whose + inspector, "One patch: where it looks, who looks at it, what resembles it")
+    )
     if len(own) >= 8:
-        sections["Embedding"] = "\n".join(_embedding(arm, own) for arm in arms)
+        maps = "\n".join(_embedding(arm, own) for arm in arms)
+        sections.append(Section("Embedding", maps, "Images as points, near where their features are alike"))
     return sections
 
 
@@ -86,7 +125,7 @@ def bench(arms: list[Arm]) -> Bench:
     weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
     if weights > MOST_WEIGHTS:
         raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page")
-    return Bench.compute([runs[i] for i in like], [arms[i].name for i in like])
+    return Bench.compute([runs[i] for i in like], [arms[i].short for i in like])
 
 
 def _left_out(reason: object) -> str:
@@ -106,6 +145,34 @@ def _inspector(inspector: Inspector) -> str:
     if numbers / heads >= MOST_ATTENTION:
         return _left_out("with this number of patches the attention would make the page too large")
     return inspector.to_html(heads=numbers < MOST_ATTENTION, script=False)
+
+
+def _similarity(arms: list[Arm], seen: Tensor) -> str:
+    """The first runs whose taps lie where those of the first run do; and what `evaluate` measured of their taps."""
+    first, *others = (arm for arm in arms)
+    like = [first] + [
+        arm for arm in others if arm.runs[0].evaluated.tap_grids == first.runs[0].evaluated.tap_grids
+    ]  # fmt: skip
+    shown = PatchSimilarity.compute({arm.short: arm.runs[0] for arm in like[:MOST_RUNS]}, seen)
+    made = f'<p>{text(shown.describe())}</p>\n<div class="plot">{svg(shown.figure(), shown.describe())}</div>'
+    for arm in arms:
+        summary = arm.runs[0].summary
+        found = [
+            (suffix, summary[f"diversity{suffix}"]) for suffix in ("", "_untrained") if f"diversity{suffix}" in summary
+        ]
+        rows = [
+            [f"{what}{', untrained' * bool(suffix)}", *(f"{value:.3f}" for value in values[name])]
+            for name, what in MEASURES.items()
+            for suffix, values in found
+        ]
+        if rows:
+            made += table(f"By tap: {arm.name}", ["measure", *tap_names(arm.runs[0].evaluated)], rows)
+    return made
+
+
+def _dense(run: Run) -> str:
+    shown = DenseProbe.of_run(run)
+    return f'<p>{text(shown.describe())}</p>\n<div class="plot">{svg(shown.figure(), shown.describe())}</div>'
 
 
 def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report.pieces import svg, text
+from ..report.pieces import text
 from ..runs import load_run
 from ..runtime.progress import say
 from ..visualize.kit.extra import MissingExtraError
@@ -34,7 +34,7 @@ def figure(table: Table, out: Path) -> str:
 def _improvements(table: Table, held: Sequence[Result]) -> str:
     """Our differences with their intervals as bars, the paper's as marks."""
     from ..visualize.kit import palette
-    from ..visualize.kit.drawing import Figure
+    from ..visualize.kit.drawing import Figure, svg
 
     measure = table.measures[0]
     shown = [r for r in held if r.measure == measure and r.found is not None and r.found.mean is not None]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..report.document import document
+from ..report.document import Section, document
 from ..report.pieces import table as html_table
 from ..report.pieces import text
 from ..runs import RECIPE, read_json
@@ -107,14 +107,15 @@ def markdown(table: Table, held: Sequence[Result], out: Path) -> str:
 def html(table: Table, held: Sequence[Result], out: Path, figure: str = "") -> str:
     """The table as a page that needs no network."""
     doubts = _doubts(held)
-    sections = {}
+    sections = []
     for measure in dict.fromkeys(result.measure for result in held):
         head, rows = _layout(table, [result for result in held if result.measure == measure], doubts)
         label = MEASURES[measure].label
-        sections[label] = html_table(f"{label}, {table.scale}", head, rows)
+        sections.append(Section(label, html_table(f"{label}, {table.scale}", head, rows)))
     if figure:
-        sections["Figure"] = figure
-    sections["Notes"] = "<ul>" + "".join(f"<li>{text(note)}</li>" for note in notes(table, held, out)) + "</ul>"
+        sections.append(Section("Figure", figure))
+    listed = "".join(f"<li>{text(note)}</li>" for note in notes(table, held, out))
+    sections.append(Section("Notes", f"<ul>{listed}</ul>"))
     return document(table.title, table.note, sections)
 
 

@@ -16,6 +16,7 @@ _HOME = {
     "Bench": "bench",
     "Cost": "lessons.cost",
     "Curves": "curves",
+    "DenseProbe": "dense",
     "Embedding": "embedding",
     "Explorer": "explorer",
     "Figure4": "figure4",
@@ -23,6 +24,7 @@ _HOME = {
     "Ladder": "ladder",
     "Levels": "levels",
     "Memory": "lessons.memory",
+    "PatchSimilarity": "similarity",
     "Reconstructions": "reconstruction",
     "Scrubber": "scrubber",
     "Similarity": "lessons.similarity",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from .attention import Attention
     from .bench import Bench
     from .curves import Curves
+    from .dense import DenseProbe
     from .embedding import Embedding
     from .explorer import Explorer as Explorer
     from .figure4 import Figure4
@@ -88,13 +91,14 @@ if TYPE_CHECKING:
     from .pair import ViewPair
     from .reconstruction import Reconstructions
     from .scrubber import Scrubber
+    from .similarity import PatchSimilarity
     from .truth import Truth
     from .tug import TugOfWar
 
-    _pages: tuple[type[Page], ...] = (Attention, Bench, Inspector, Ladder, TapMixer)
+    _pages: tuple[type[Page], ...] = (Attention, Bench, Curves, Inspector, Ladder, TapMixer)
     _visuals: tuple[type[Visual], ...] = (
-        *_pages, Balance, Cost, Curves, Embedding, Figure4, Levels, Memory, Reconstructions, Scrubber, Similarity, Truth,
-        TugOfWar, ViewPair,
+        *_pages, Balance, Cost, DenseProbe, Embedding, Figure4, Levels, Memory, PatchSimilarity, Reconstructions, Scrubber,
+        Similarity, Truth, TugOfWar, ViewPair,
     )  # fmt: skip
 
 

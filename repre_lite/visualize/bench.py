@@ -25,7 +25,7 @@ from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from .kit import palette
 from .kit.capture import capture
-from .kit.drawing import Figure, absolute_error, show_image
+from .kit.drawing import Figure, absolute_error, show_image, still
 from .kit.live import live, model_script, pack_tensor, quantised, why_not
 from .kit.subject import normalising, tap_names
 from .kit.viewer import pack_image, to_html, viewer
@@ -185,7 +185,8 @@ class Bench:
 
     def to_html(self, script: bool = True) -> str:
         """The bench as a fragment of a page: the networks are in it."""
-        return to_html("bench", self._data(), self.state(), "Bench", self.describe(), script)
+        said = self.describe()
+        return to_html("bench", self._data(), self.state(), "Bench", said, script, still(self.figure(), said))
 
     def _steps(self) -> tuple[int, ...]:
         return max((tuple(stage.step for stage in subject.stages) for subject in self.subjects), key=len)
@@ -196,15 +197,7 @@ class Bench:
         scripts = (model_script(), (files(__package__) / "kit" / "worker.js").read_text(encoding="utf-8"))
         return {
             "script": "\n".join(scripts),
-            "models": [
-                {
-                    "name": s.name,
-                    "note": s.note,
-                    "decodes": s.stages[-1].decoder is not None,
-                    "live": json.dumps(_packed(s)),
-                }
-                for s in self.subjects
-            ],
+            "models": [_packed(subject) for subject in self.subjects],
             "images": pack_image(np.asarray(self.images.permute(0, 2, 3, 1)) / 255),
             "labels": self.labels,
             "taps": self.taps,
@@ -216,6 +209,7 @@ class Bench:
             "grid": encoder.tap_grids[0],
             "token": _token(encoder),
             "range": palette.ERROR_RANGE,
+            "expected": self.describe(),
             "words": WORDS,
         }
 
@@ -274,14 +268,12 @@ def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
 
 
 def _packed(subject: Subject) -> dict[str, Any]:
-    """A subject as worker.js reads it."""
-    return {
-        "stages": [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages],
-        "means": [pack_tensor(mean) for mean in subject.means],
-        "axes": [
-            dict(zip(("mean", "axes", "low", "high"), map(pack_tensor, axes), strict=True)) for axes in subject.axes
-        ],
-    }
+    """A subject as kinds/bench.js shows it; `live` is for worker.js."""
+    stages = [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages]
+    axes = [dict(zip(("mean", "axes", "low", "high"), map(pack_tensor, each), strict=True)) for each in subject.axes]
+    text = json.dumps({"stages": stages, "means": [pack_tensor(mean) for mean in subject.means], "axes": axes})
+    decodes = subject.stages[-1].decoder is not None
+    return {"name": subject.name, "note": subject.note, "decodes": decodes, "live": text}
 
 
 def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features, other: Features) -> list[Tensor]:

@@ -150,8 +150,13 @@ def test_a_report_from_disk_is_live_without_network(chromium, report, width, sch
         page.goto(report)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         views = page.locator(".repre-lite")
-        assert views.count() == 3
-        bench, ladder, inspector = (views.nth(i) for i in range(3))
+        assert views.count() == 4
+        bench, curves, ladder, inspector = (views.nth(i) for i in range(4))
+        said = curves.locator("[aria-live]").text_content()
+        curves.locator("svg[tabindex]").first.press("ArrowLeft")
+        assert curves.locator("[aria-live]").text_content() != said
+        for heading in ("Decoder ladder", "Patch inspector"):
+            page.locator("summary").filter(has_text=heading).click()
         drawn = ladder.locator("canvas").nth(1)
         changed(page, drawn, lambda: ladder.locator("input[type=range]").first.press("ArrowLeft"))
         assert "rung 2 of 3" in ladder.locator("[aria-live]").text_content()
@@ -184,11 +189,11 @@ def test_a_report_is_reached_by_keyboard_alone(chromium, report):
     with watched(chromium, offline=True) as page:
         page.goto(report)
         seen = []
-        for _ in range(40):
+        for _ in range(60):
             page.keyboard.press("Tab")
             seen.append(
                 page.evaluate("document.activeElement.tagName + ' ' + (document.activeElement.textContent || '')")
             )
-        assert seen[0] == "A Skip to the content" and seen[1] == "A Summary"
+        assert seen[0] == "A Skip to the content" and seen[1] == "A Result"
         kinds = {name.split()[0] for name in seen}
-        assert {"A", "DIV", "INPUT", "SELECT", "CANVAS"} <= kinds  # links, tables that scroll, and the live views
+        assert {"A", "BUTTON", "INPUT", "SELECT", "CANVAS", "svg"} <= kinds  # links, and every part of the live views

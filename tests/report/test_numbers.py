@@ -1,15 +1,15 @@
-"""Tables and curves: means, spreads, differences paired by seed."""
+"""Tables: means, spreads, differences paired by seed."""
 
 import html
 import re
 
 from repre_lite.report.arms import group
-from repre_lite.report.numbers import curves, recipes, summary
+from repre_lite.report.numbers import recipes, summary
 from repre_lite.runs import Run
 
 
 def with_summary(run, **values):
-    return Run(run.folder, run.recipe, run.model, run.metrics, values)
+    return Run(run.folder, run.recipe, run.model, [], values)
 
 
 def cells(text):
@@ -34,28 +34,7 @@ def test_means_spreads_and_paired_differences(runs):
     alone = summary(group([none]))
     assert "no standard deviation" in alone and "Difference" not in alone
     assert "no seed in common" in summary(group([none, two]))
-    assert "No run has finished yet" in summary(group([with_summary(none)]))
-
-
-def test_curves_say_in_words_what_they_show(runs):
-    text = curves(group(list(runs.values())))
-    labels = [html.unescape(label) for label in re.findall(r'role="img" aria-label="([^"]*)"', text)]
-    assert [label.split(" over steps")[0] for label in labels] == [
-        "contrastive loss",
-        "reconstruction loss (L1)",
-        "weight of the contrastive loss",
-        "weight of the reconstruction loss",
-        "k-NN top-1 (%)",
-        "spread of the embedding",
-        "effective rank of the embedding",
-        "cosine between patches of an image",
-    ][: len(labels)]
-    assert len(labels) >= 6
-    first, last = (runs["multi-1"].metrics[i]["contrastive"] for i in (0, -1))
-    assert f"reconstruction multi from {first:.3g} to {last:.3g}" in labels[0]
-    assert labels[0].count("from") == 3 and labels[1].count("from") == 2
-    silent = Run(runs["none-0"].folder, runs["none-0"].recipe, runs["none-0"].model, [], {})
-    assert "Nothing was logged" in curves(group([silent]))
+    assert "Nothing was measured yet" in summary(group([with_summary(none)]))
 
 
 def test_recipe_fields_that_differ_come_first(runs):

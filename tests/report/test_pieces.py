@@ -2,8 +2,8 @@
 
 import re
 
-from repre_lite.report.pieces import svg, table, text
-from repre_lite.visualize.kit.drawing import Figure
+from repre_lite.report.pieces import table, text
+from repre_lite.visualize.kit.drawing import Figure, svg
 
 
 def test_figures_take_the_colour_of_the_text_and_keep_their_names_apart():

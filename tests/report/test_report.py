@@ -37,19 +37,20 @@ def test_everything_has_a_name(text, parsed):
 def test_all_sections_are_there_and_live(text):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles == [
-        "Summary",
+        "Result",
         "Bench",
-        "Diagnosis",
         "Curves",
         "Reconstructions",
         "Decoder ladder",
+        "Patches alike",
         "Patch inspector",
         "Embedding",
+        "All measures",
         "Recipe",
         "Environment",
     ]
     kinds = [json.loads(found)["kind"] for found in re.findall(r'<script type="application/json">(.*?)</script>', text)]
-    assert kinds == ["bench", "ladder", "inspector"] and text.count("mountAll();") == 1
+    assert kinds == ["bench", "curves", "ladder", "inspector"] and text.count("mountAll();") == 1
     assert "Of the run multi-0: reconstruction multi" in text
 
 
@@ -58,7 +59,7 @@ def test_the_verb_writes_into_the_run(tiny_runs, small, tmp_path, capsys, parsed
     assert main(["report", str(run)]) == 0
     assert "report.html" in capsys.readouterr().out
     parsed((run / "report.html").read_text(encoding="utf-8"))
-    assert "<title>RePre: framework moco_v3" in (run / "report.html").read_text(encoding="utf-8")
+    assert "<title>moco_v3 with reconstruction on scenes</title>" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_wrong_input_is_one_line(tiny_runs, tmp_path, capsys):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from repre_lite.visualize.curves import PANELS, Curves
+from repre_lite.visualize.curves import PANELS, Curves, smoothed
 from repre_lite.visualize.kit.drawing import png
+from repre_lite.visualize.kit.words import short
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -52,8 +53,8 @@ def test_a_negative_loss_is_drawn_too():
 
 def test_shares_are_shown_in_percent_and_few_values_with_markers():
     curves = Curves.compute([{"step": s, "online_knn_top1": 0.1 * s, "contrastive": 1.0} for s in (0, 1, 2)])
-    assert curves.describe("k-NN top-1 (%)") == "k-NN top-1 (%) over steps: from 0 to 20."
-    assert curves.figure("k-NN top-1 (%)").axes[0].lines[0].get_marker() == "^"
+    assert curves.describe("online k-NN top-1 (%)") == "online k-NN top-1 (%) over steps: from 0 to 20."
+    assert curves.figure("online k-NN top-1 (%)").axes[0].lines[0].get_marker() == "^"
     assert Curves.compute(lines(5.0)).figure("loss").axes[0].lines[0].get_marker() in ("", "None")
 
 
@@ -64,12 +65,75 @@ def test_nothing_logged_and_only_some_panels():
     assert {"loss", "weight"} < set(PANELS)
 
 
-def test_the_widget_goes_through_the_panels():
+def test_values_are_read_at_a_step_raw_and_smoothed():
+    """By hand: 4, 2, 1 smoothed by half are 4, (2 + 4/2) / 1.5 and (1 + 2/2 + 4/4) / 1.75."""
+    assert smoothed([4.0, 2.0, 1.0], 0.5) == [4.0, 4 / 1.5, 3 / 1.75]
+    assert smoothed([4.0, 2.0], 0.0) == [4.0, 2.0]
+    rows = [{"step": 10, "contrastive": 4.0, "online_knn_top1": None}, {"step": 20, "contrastive": 2.0},
+            {"step": 30, "contrastive": 1.0, "online_knn_top1": 0.8125}]  # fmt: skip
+    curves = Curves.compute(rows)
+    assert curves.steps == (10, 20, 30)
+    assert curves.describe("loss", at=1) == "loss after step 20: contrastive 2."
+    assert curves.describe("loss", at=2, smooth=0.5) == "loss after step 30: contrastive 1, smoothed 1.71."
+    assert curves.describe("online k-NN top-1 (%)", at=0) == "online k-NN top-1 (%) after step 10: 81.3."  # its first
+    assert len(curves.figure("loss", at=1, smooth=0.5).axes[0].lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2.0, "2"),
+        (0.8125, "0.813"),
+        (12345.0, "12300"),
+        (-0.05, "-0.05"),
+        (1e-5, "0.00001"),
+        (1.2e-8, "1.2e-8"),
+        (0, "0"),
+    ],
+)
+def test_numbers_are_written_as_in_the_browser(value, said):
+    assert short(value) == said
+
+
+def test_the_widget_reads_what_is_chosen():
     curves = Curves.compute(lines(5.0, reconstruction=0.1, weight_contrastive=0.2, weight_reconstruction=3.0))
-    box = curves.widget()
-    seen = set()
-    for title in curves.panels:
-        box.controls["panel"].value = title
-        assert box.sentence.value == curves.describe(title)
-        seen.add(box.image.value)
-    assert len(seen) == len(curves.panels) == 2
+    widget = curves.widget()
+    assert widget.sentence == curves.describe("loss", at=29, smooth=0.0)
+    widget.state = {"panel": "weight", "at": 3, "smooth": 0.9}
+    assert widget.sentence == curves.describe("weight", at=3, smooth=0.9) and "weight after step 4" in widget.sentence
+
+
+READ = "() => document.querySelector('.repre-lite [role=status]').textContent"
+
+
+def test_the_browser_reads_what_python_reads(chromium, tmp_path):
+    """Names with markup are text; keys and pointer move through the steps; without scripts there is a figure."""
+    runs = {"<b>one</b>": [lines(5.0, online_knn_top1=0.8125)], "two": [lines(4.0)[::3]]}
+    curves = Curves.compute(runs)
+    path = tmp_path / "curves.html"
+    path.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{curves.to_html()}", encoding="utf-8")
+    page, errors = chromium.new_page(viewport={"width": 390, "height": 900}), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    first, other = (page.locator(".curves figure > svg").nth(i) for i in range(2))
+    assert page.evaluate(READ) == curves.describe("contrastive loss", at=29)
+    first.press("ArrowLeft")
+    first.press("ArrowLeft")
+    assert page.evaluate(READ) == curves.describe("contrastive loss", at=27)
+    page.get_by_label("smoothing").press("End")
+    assert page.evaluate(READ) == curves.describe("contrastive loss", at=27, smooth=0.95)
+    box = other.bounding_box()
+    other.hover(position={"x": box["width"] * 0.5, "y": 20})
+    said = page.evaluate(READ)
+    assert said in [curves.describe("online k-NN top-1 (%)", at=at, smooth=0.95) for at in range(13, 17)]
+    assert other.get_attribute("aria-label") == said
+    other.press("Home")
+    assert page.evaluate(READ) == curves.describe("online k-NN top-1 (%)", at=0, smooth=0.95)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and page.locator(".curves b b").count() == 0
+    page.close()
+    assert errors == []
+    context = chromium.new_context(java_script_enabled=False)
+    still = context.new_page()
+    still.goto(path.as_uri())
+    assert still.locator("noscript svg[role=img]").count() == len(curves.panels) or "<svg" in still.content()
+    context.close()

@@ -32,6 +32,7 @@ class Canvas {
     this.node = make("canvas", { height: height * this.scale, width: width * this.scale, role: "img" });
     this.context = this.node.getContext("2d");
     this.context.imageSmoothingEnabled = false;
+    if (ui.cells) this.node.style.setProperty("--cells", ui.cells);
     this.caption = make("span", { textContent: caption });
     this.legend = make("span", { className: "legend" });
     ui.canvases.append(make("figure", { className }, this.node, make("figcaption", {}, this.caption, this.legend)));
@@ -148,6 +149,7 @@ class Chart {
   }
 }
 
+/** A number with three digits; words.py writes it likewise. */
 const short = (value) => String(Number(value.toPrecision(3)));
 
 /** Mean absolute difference over the three colours of two images of `size` bytes, in [0, 1]. */

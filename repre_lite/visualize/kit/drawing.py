@@ -5,7 +5,11 @@ Names of classes, runs and files come from outside; they are drawn as plain text
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import re
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +40,28 @@ def png(figure: mpl.Figure, dpi: int = 100) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
+
+
+def svg(figure: mpl.Figure, label: str) -> str:
+    """A figure as inline SVG. What is black takes the colour of the page's text, so it is legible in light and in dark;
+    `label` says what it shows."""
+    stream = io.StringIO()
+    with extra("matplotlib").rc_context({"svg.fonttype": "none", "svg.hashsalt": "repre-lite"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    drawn = stream.getvalue()
+    drawn = re.sub("<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = drawn.replace("#000000", "currentColor")
+    mark = f"f{zlib.crc32(drawn.encode()):x}-"  # ids must differ from those of other figures
+    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", drawn)
+    name = html.escape(plain_text(label))
+    drawn = drawn.replace("<svg", f'<svg fill="currentColor" role="img" aria-label="{name}"', 1)
+    return f"<figure>{drawn}</figure>"
+
+
+def still(figure: mpl.Figure, label: str) -> str:
+    """A figure as an inline PNG; `label` says what it shows."""
+    data = base64.b64encode(png(figure)).decode()
+    return f'<img alt="{html.escape(plain_text(label))}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def show_image(axis: Any, image: np.ndarray, title: str = "", **options: Any) -> Any:

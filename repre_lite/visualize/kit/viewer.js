@@ -77,11 +77,12 @@ class Interface {
   }
 }
 
-// Text and background colours come in pairs, JupyterLab's or else the system's, so that text is always legible.
+// Text and background colours come in pairs, JupyterLab's, a page's or else the system's, so that text is always legible.
 const STYLE = `
-.repre-lite { --ink: var(--jp-content-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas);
-  --line: var(--jp-border-color1, color-mix(in srgb, CanvasText 30%, Canvas));
-  --mark: var(--jp-brand-color1, light-dark(#0072b2, #56b4e9));
+.repre-lite { --ink: var(--jp-content-font-color1, var(--page-ink, CanvasText));
+  --paper: var(--jp-layout-color1, var(--page-paper, Canvas));
+  --line: var(--jp-border-color1, var(--page-line, color-mix(in srgb, CanvasText 30%, Canvas)));
+  --mark: var(--jp-brand-color1, var(--page-mark, light-dark(#0072b2, #56b4e9)));
   color-scheme: light dark; color: var(--ink); background: var(--paper); font: 14px/1.4 system-ui, sans-serif;
   padding: 8px; max-width: 960px; box-sizing: border-box; }
 .repre-lite * { box-sizing: border-box; }
@@ -90,12 +91,15 @@ const STYLE = `
 .repre-lite input[type=range] { width: 120px; accent-color: var(--mark); }
 .repre-lite output { min-width: 3em; font-variant-numeric: tabular-nums; }
 .repre-lite select, .repre-lite button { font: inherit; color: var(--ink); background: var(--paper);
-  border: 1px solid var(--line); border-radius: 3px; padding: 2px 6px; }
+  border: 1px solid var(--line); border-radius: 4px; padding: 2px 8px; min-height: 28px; }
+.repre-lite button { cursor: pointer; }
+.repre-lite button:hover, .repre-lite select:hover { border-color: var(--mark); }
 .repre-lite button[aria-pressed=true] { border-color: var(--mark); box-shadow: inset 0 -3px var(--mark); }
 .repre-lite .canvases { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; }
 .repre-lite figure { margin: 0; width: min(208px, 50% - 6px); } /* two in a row on a phone */
 .repre-lite figure.wide { width: 428px; max-width: 100%; }
-.repre-lite canvas { width: 100%; height: auto; display: block; touch-action: pan-y; }
+.repre-lite canvas { width: 100%; width: round(down, 100%, calc(var(--cells, 1) * 1px)); height: auto; display: block;
+  touch-action: pan-y; image-rendering: pixelated; } /* a whole number of pixels for each patch: sharp edges */
 .repre-lite canvas[tabindex] { cursor: crosshair; }
 .repre-lite .held canvas[tabindex] { cursor: pointer; }
 .repre-lite :focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }

@@ -95,17 +95,23 @@ def viewer(kind: str, data: dict[str, Any], state: dict[str, Any], describe: Cal
 
 
 def to_html(
-    kind: str, data: dict[str, Any], state: dict[str, Any], title: str = "", sentence: str = "", script: bool = True
+    kind: str,
+    data: dict[str, Any],
+    state: dict[str, Any],
+    title: str = "",
+    sentence: str = "",
+    script: bool = True,
+    still: str = "",
 ) -> str:
     """The same visual as a fragment of HTML, live from disk without kernel or network.
 
-    `title` names it for screen readers; `sentence` is shown if scripts are off. A page with several visuals needs one
-    script, after the last of them: pass `script=False` for the others.
+    `title` names it for screen readers; `sentence`, and `still`, a figure as HTML, are shown if scripts are off. A page
+    with several visuals needs one script, after the last of them: pass `script=False` for the others.
     """
     content = json.dumps({"kind": kind, "data": data, "state": state}).replace("<", "\\u003c")
     visual = (
         f'<div class="repre-lite-visual" role="group" aria-label="{html.escape(title)}">'
-        f'<script type="application/json">{content}</script><noscript>{html.escape(sentence)}</noscript></div>\n'
+        f'<script type="application/json">{content}</script><noscript><p>{html.escape(sentence)}</p>{still}</noscript></div>\n'
     )
     return visual + page_script() if script else visual
 

@@ -1,7 +1,9 @@
-"""The wording of the bench, in one place for Python and the browser. Braces are filled with the state and its numbers."""
+"""The wording of the bench and of curves, in one place for Python and the browser. Braces are filled with the state and its
+numbers."""
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Context
 from typing import Any
 
 BENCH: dict[str, Any] = {
@@ -15,6 +17,9 @@ BENCH: dict[str, Any] = {
     "broken": "The model stopped. Reload the page.",
     "taps": "taps that the decoder reads",
     "swap": "from the other",
+    "presets": "choose taps",
+    "all": "all taps",
+    "only": "only {tap}",
     "alone": "no decoder",
     "other": "other image",
     "look": "where it looks",
@@ -46,3 +51,20 @@ BENCH: dict[str, Any] = {
     "similarity": "Cosine of the {where} with the other patches at {tap}, on average: {numbers}.",
     "colours": "Features at {tap}, their three principal components as red, green and blue: {numbers}.",
 }
+
+CURVES: dict[str, str] = {
+    "step": "step",
+    "smooth": "smoothing",
+    "hint": "Point at a curve, or use the arrow keys, to read its values.",
+    "smoothed": "smoothed {value}",
+    "value": "{name} {value}",
+    "said": "{title} after step {step}: {values}.",
+}
+
+
+def short(value: float) -> str:
+    """A number with three digits, as `short` in canvas.js writes it."""
+    if 0 < abs(value) < 1e-6:
+        return f"{value:.3g}".replace("e-0", "e-")
+    rounded = Context(prec=3, rounding=ROUND_HALF_UP).create_decimal_from_float(value)
+    return f"{rounded.normalize() + 0:f}"

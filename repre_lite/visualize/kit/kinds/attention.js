@@ -45,6 +45,7 @@ const percent = (share) => (100 * share).toFixed(0);
 kinds.attention = (ui, { image, blocks, distances, norms, rolled, drops, tops, words }) => {
   const finest = blocks[0].grid, [h, w] = finest, [height, width] = image.shape;
   const [most, heads] = listHeads(blocks);
+  ui.cells = w;
   ui.range("block", "block", 0, blocks.length - 1);
   ui.choice("head", "head", [...heads, ...(rolled.length ? [["rollout", "rollout"]] : [])]);
   if (blocks[0].classToken) ui.choice("source", "from", [["class", "class token"], ["patch", "patch"]]);

@@ -2,6 +2,7 @@
 kinds.bench = (ui, data) => {
   const { models, images, labels, taps, blocks, heads, steps, size, grid, range, words } = data;
   const bytes = 3 * size * size, area = size * size;
+  ui.cells = grid;
   const file = new Blob([data.script], { type: "text/javascript" });
   const worker = new Worker(URL.createObjectURL(file));
   worker.postMessage({ models: models.map(({ live }) => live) });
@@ -19,7 +20,7 @@ kinds.bench = (ui, data) => {
   };
   const row = (title, note) => {
     ui.canvases = make("div", { className: "row" });
-    const head = make("h4", {}, make("span", { textContent: title }), make("small", { textContent: note }));
+    const head = make("h3", {}, make("span", { textContent: title }), make("small", { textContent: note }));
     canvases.append(make("section", {}, head, ui.canvases));
   };
 
@@ -64,6 +65,25 @@ kinds.bench = (ui, data) => {
   whole.before(thumbs);
 
   const note = make("small", { role: "status" }), ink = make("input", { type: "color", value: "#ff8800", ariaLabel: words.ink });
+  if (taps.length)
+    group(words.taps, () => {
+      const whole = ui.controls, presets = make("div", { className: "presets", role: "group", ariaLabel: words.presets });
+      const choose = (kept) => Object.fromEntries(taps.flatMap((_, i) => [[`weight${i}`, kept(i) ? 1 : 0], [`swap${i}`, false]]));
+      [[words.all, () => true], ...taps.map((tap, i) => [fill(words.only, { tap }), (at) => at === i])].forEach(([text, kept]) => {
+        const button = make("button", { type: "button", textContent: text }), patch = choose(kept);
+        button.onclick = () => ui.set(patch);
+        ui.follow.push((state) => (button.ariaPressed = String(Object.entries(patch).every(([key, value]) => state[key] === value))));
+        presets.append(button);
+      });
+      whole.append(presets);
+      taps.forEach((name, i) => {
+        whole.append((ui.controls = make("div", { className: "tap" })));
+        ui.range(`weight${i}`, name, 0, 1, 0.05, (value) => value.toFixed(2));
+        ui.toggle(`swap${i}`, words.swap).ariaLabel = `${name}: ${words.swap}`;
+      });
+      ui.controls = whole;
+      ui.choice("other", words.other, labels.map((label, i) => [i, label]));
+    });
   group(words.source, () => {
     for (const [text, more] of [[words.file, {}], [words.photograph, { capture: "environment" }]]) {
       const input = make("input", { type: "file", accept: "image/*", ...more });
@@ -73,17 +93,6 @@ kinds.bench = (ui, data) => {
     ui.toggle("brush", words.paint);
     ui.controls.append(ink, note);
   });
-  if (taps.length)
-    group(words.taps, () => {
-      const whole = ui.controls;
-      taps.forEach((name, i) => {
-        whole.append((ui.controls = make("div", { className: "tap" })));
-        ui.range(`weight${i}`, name, 0, 1, 0.05, (value) => value.toFixed(2));
-        ui.toggle(`swap${i}`, words.swap).ariaLabel = `${name}: ${words.swap}`;
-      });
-      ui.controls = whole;
-      ui.choice("other", words.other, labels.map((label, i) => [i, label]));
-    });
   group(words.look, () => {
     ui.choice("look", words.show, Object.entries(words.looks));
     ui.range("block", words.block, 0, blocks - 1);
@@ -117,6 +126,10 @@ kinds.bench = (ui, data) => {
     return [...pair, ui.canvas(words.look, size, size, decodes ? "" : "third")];
   });
   ui.canvases = canvases;
+
+  ui.sentence.textContent = data.expected; // room for the answer, so that nothing moves when it comes
+  ui.sentence.style.minHeight = `${ui.sentence.offsetHeight}px`;
+  canvases.classList.toggle("alone", models.length === 1);
 
   // one request at a time, the newest state next
   let asked = null, answered = null, results = null, sentence = words.starting;
@@ -200,16 +213,16 @@ const BENCH = `
 .repre-lite:has(.bench) { max-width: 1180px; }
 .repre-lite .bench-whole { display: grid; grid-template-columns: minmax(0, 1fr); gap: 8px 24px; }
 @media (min-width: 900px) { .repre-lite .bench-whole { grid-template-columns: minmax(0, 700px) minmax(300px, 1fr); } }
-.repre-lite .bench { display: block; }
+.repre-lite .canvases.bench { display: block; }
 .repre-lite .bench section { margin: 0 0 14px; }
-.repre-lite .bench h4 { font: 600 15px/1.3 inherit; margin: 0 0 4px; display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
-.repre-lite .bench h4 small, .repre-lite fieldset small { font-weight: 400; font-size: 13px; opacity: 0.75; }
+.repre-lite .bench h3 { font-size: 15px; font-weight: 600; line-height: 1.3; margin: 0 0 4px; display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
+.repre-lite .bench h3 small, .repre-lite fieldset small { font-weight: 400; font-size: 13px; opacity: 0.75; }
 .repre-lite .bench .row { display: grid; grid-template-columns: repeat(3, minmax(0, 224px)); gap: 10px; }
 .repre-lite .bench .row p { grid-column: span 2; margin: 0; }
 .repre-lite .bench figure { width: 100%; }
 .repre-lite .bench .third { grid-column: 3; }
 .repre-lite .bench canvas { border-radius: 4px; }
-.repre-lite .bench-whole .controls { align-content: start; }
+.repre-lite .bench-whole .controls { align-content: start; margin: 0; }
 .repre-lite fieldset { border: 1px solid var(--line); border-radius: 6px; margin: 0; padding: 4px 10px 8px; display: flex;
   flex-wrap: wrap; gap: 6px 12px; align-items: center; min-width: 0; width: 100%; }
 .repre-lite legend { font-size: 13px; padding: 0 4px; }
@@ -219,7 +232,13 @@ const BENCH = `
 .repre-lite .thumbs { display: flex; gap: 4px; overflow-x: auto; padding: 3px; margin-bottom: 8px; }
 .repre-lite .thumbs button { padding: 2px; line-height: 0; flex: 0 0 auto; }
 .repre-lite .thumbs canvas { width: 48px; border-radius: 2px; }
-.repre-lite .file { border: 1px solid var(--line); border-radius: 3px; padding: 2px 8px; cursor: pointer; position: relative; }
+.repre-lite .presets { display: flex; flex-wrap: wrap; gap: 6px; width: 100%; }
+.repre-lite .thumbs button { border-radius: 5px; }
+@media (max-width: 899px) and (min-height: 700px) { /* the image stays in sight while the sliders below it move */
+  .repre-lite .bench.alone { position: sticky; top: 0; background: var(--paper); z-index: 1; }
+  .repre-lite .bench.alone section:last-child { margin-bottom: 4px; }
+}
+.repre-lite .file { border: 1px solid var(--line); border-radius: 4px; padding: 2px 8px; cursor: pointer; position: relative; }
 .repre-lite .file:focus-within { outline: 3px solid var(--mark); outline-offset: 2px; }
 .repre-lite .file input { position: absolute; inset: 0; opacity: 0; width: 100%; cursor: pointer; }
 `;

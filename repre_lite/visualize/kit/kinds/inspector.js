@@ -2,6 +2,7 @@
 kinds.inspector = (ui, data) => {
   const { view: image, grid, blocks, top, taps, error, range, errors, mean, other, match, matched, words } = data;
   const [h, w] = grid, [height, width] = image.shape, [, heads] = listHeads(blocks);
+  ui.cells = w;
   ui.range("row", "row", 0, h - 1);
   ui.range("column", "column", 0, w - 1);
   ui.range("block", "block", 0, blocks.length - 1);

@@ -1,0 +1,194 @@
+"""The answer on top of the page: what was trained, how good it is, and what it is compared with."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..evaluation.doctor import examine
+from ..runs import RECIPE, Run, read_json
+from ..runtime.errors import UserError
+from .arms import Arm
+from .pieces import text
+
+ACCURACIES = {  # keys of summary.json, the first ones first -> name
+    "knn_top1": "k-NN top-1",
+    "linear_top1": "linear probe top-1",
+    "linear_sgd_top1": "linear probe by SGD, top-1",
+    "finetune_top1": "fine-tuned, top-1",
+    "dense_miou": "mIoU of patch probes",
+    "miou": "mIoU",
+    "box_map": "box mAP",
+    "mask_map": "mask mAP",
+}
+ONLINE = {"online_knn_top1": "online k-NN top-1"}  # measured while training, on fewer images
+CONTROLS = {"_untrained": "untrained encoder", "_pixels": "raw pixels"}
+BRANCHES = {
+    "multi": "RePre (reconstruction from several taps)",
+    "single": "reconstruction from the last tap alone",
+    "none": "no reconstruction beside it",
+    "detached": "a decoder that does not train the encoder",
+}
+ARTICLES = {"untrained encoder": "the untrained encoder"}
+TILES = 3  # accuracies shown large
+
+
+class Bar(NamedTuple):
+    """One line below a large number; `share` of the whole bar, in [0, 1], or None for no bar."""
+
+    name: str
+    value: str
+    share: float | None
+    control: bool = False
+
+
+def title(arms: Sequence[Arm]) -> str:
+    """What the page is about."""
+    recipe = arms[0].runs[0].recipe
+    if len(arms) > 1:
+        return f"{len(arms)} ways to train compared on {recipe.scale}"
+    if recipe.framework == "none":
+        return f"Reconstruction alone on {recipe.scale}"
+    return f"{recipe.framework} {'without' if recipe.reconstruction == 'none' else 'with'} reconstruction on {recipe.scale}"
+
+
+def kicker(arms: Sequence[Arm]) -> str:
+    """Which runs, and whether they are finished."""
+    runs = [run for arm in arms for run in arm.runs]
+    unfinished = [run.folder.name for run in runs if not run.summary.get("finished")]
+    parts = [f"{len(runs)} run" + "s" * (len(runs) > 1), *(arm.name for arm in arms)]
+    return " · ".join(parts + ([f"not finished: {', '.join(unfinished)}"] if unfinished else []))
+
+
+def lead(arms: Sequence[Arm]) -> str:
+    """What was trained, and the first accuracy of every arm beside its controls, in one sentence."""
+    run = arms[0].runs[0]
+    recipe, steps = run.recipe, run.summary.get("steps")
+    by = "" if recipe.framework == "none" else f" by {recipe.framework}"
+    branch = f"{' with' if by else ' by'} {BRANCHES[recipe.reconstruction]}" if len(arms) == 1 else ""
+    length = f"trained{by}{branch} for {steps} steps" if steps else f"to be trained{by}{branch}"
+    what = f"{recipe.arch}, {length}: "
+    key = next(iter(_measured(arms)), None)
+    if key is None:
+        return what + "no accuracy was measured yet; run repre-lite evaluate."
+    ours = [f"{_percent(arm.values(key))}" + f" with {arm.name}" * (len(arms) > 1) for arm in arms if arm.values(key)]
+    controls = [f"{bar.value} for {ARTICLES.get(bar.name, bar.name)}" for bar in _controls(arms, key)]
+    against = f", against {' and '.join(controls)}" if controls else ""
+    gain = ""
+    if len(arms) == 2 and (gaps := arms[1].gaps(arms[0], key)):
+        seeds = f"{len(gaps)} seed" + "s" * (len(gaps) > 1)
+        gain = f" The difference is {100 * statistics.fmean(gaps.values()):+.1f} points over {seeds}."
+    return f"{what}{(ACCURACIES | ONLINE)[key]} {', '.join(ours)}{against}.{gain}"
+
+
+def answer(arms: Sequence[Arm]) -> str:
+    """A tile for each of the first accuracies, one for the reconstruction and one for the cost; then what the doctor says."""
+    made = [_accuracy(arms, key) for key in _measured(arms)]
+    made += [*_reconstruction(arms), *_likeness(arms), *_cost(arms)]
+    runs = [run for arm in arms for run in arm.runs]
+    return f'<div class="tiles">{"".join(made)}</div>\n<div class="diagnosis">{"".join(map(_diagnosis, runs))}</div>'
+
+
+def _measured(arms: Sequence[Arm]) -> list[str]:
+    found = [key for key in ACCURACIES if any(arm.values(key) for arm in arms)]
+    return found[:TILES] or [key for key in ONLINE if any(arm.values(key) for arm in arms)]
+
+
+def _percent(values: dict[int, float]) -> str:
+    spread = f" ± {100 * statistics.stdev(values.values()):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values.values()):.1f}{spread} %"
+
+
+def _controls(arms: Sequence[Arm], key: str) -> Iterator[Bar]:
+    """Each control: the mean over all runs that have it, of the same encoder and images."""
+    for suffix, name in CONTROLS.items():
+        held = [(arm.runs[0].recipe.arch, value) for arm in arms for value in arm.values(key + suffix).values()]
+        for arch in dict.fromkeys(arch for arch, _ in held):
+            mean = statistics.fmean(value for other, value in held if other == arch)
+            which = f"{name} {arch}" if suffix == "_untrained" and len({a for a, _ in held}) > 1 else name
+            yield Bar(which, f"{100 * mean:.1f} %", mean, True)
+
+
+def _accuracy(arms: Sequence[Arm], key: str) -> str:
+    held = [(arm, arm.values(key)) for arm in arms if arm.values(key)]
+    bars = [Bar(_name(arms, arm), _percent(values), statistics.fmean(values.values())) for arm, values in held]
+    name, best = (ACCURACIES | ONLINE)[key], max(bars, key=lambda bar: bar.share or 0)
+    what = "" if len(bars) == 1 else f"best: {best.name}"
+    number, unit = best.value.rsplit(" ", 1)
+    return _tile(name, number, unit, what, [*bars, *_controls(arms, key)])
+
+
+def _name(arms: Sequence[Arm], arm: Arm) -> str:
+    return (
+        "this run" if len(arms) == 1 and len(arm.runs) == 1 else f"{len(arm.runs)} runs" if len(arms) == 1 else arm.name
+    )
+
+
+def _reconstruction(arms: Sequence[Arm]) -> Iterator[str]:
+    held = [(arm.mean("reconstruction_l1"), arm) for arm in arms if arm.values("reconstruction_l1")]
+    if held:
+        l1, best = min(held, key=lambda pair: pair[0])
+        bars = [Bar(_name(arms, arm), f"{value:.3f}", None) for value, arm in held] if len(held) > 1 else []
+        what = "mean absolute error of a pixel in [0, 1], last batch"
+        what += f"; {best.mean('reconstruction_psnr'):.1f} dB" if best.values("reconstruction_psnr") else ""
+        yield _tile("reconstruction", f"{l1:.3f}", "", what, bars)
+
+
+def _likeness(arms: Sequence[Arm]) -> Iterator[str]:
+    held = [(_name(arms, arm), arm.mean("patch_cosine"), False) for arm in arms if arm.values("patch_cosine")]
+    if held:
+        lowest = min(value for _, value, _ in held)
+        control = next((arm for arm in arms if arm.values("patch_cosine_untrained")), None)
+        if control is not None:
+            held.append(("untrained encoder", control.mean("patch_cosine_untrained"), True))
+        bars = [Bar(name, f"{value:.2f}", max(0.0, value), grey) for name, value, grey in held]
+        what = "mean cosine of two patches at the last tap; 1: all alike"
+        yield _tile("patches alike", f"{lowest:.2f}", "", what, bars)
+
+
+def _cost(arms: Sequence[Arm]) -> Iterator[str]:
+    runs = [run for arm in arms for run in arm.runs]
+    seconds = [run.summary["wall_seconds"] for run in runs if run.summary.get("wall_seconds") is not None]
+    if seconds:
+        number, unit = next(
+            (sum(seconds) / size, unit)
+            for size, unit in ((3600, "h"), (60, "min"), (1, "s"))
+            if sum(seconds) >= size or size == 1
+        )
+        where = ", ".join(dict.fromkeys(_hardware(run) for run in runs))
+        speed = [run.summary["images_per_second"] for run in runs if run.summary.get("images_per_second") is not None]
+        what = f"on {where}" + (f", {statistics.fmean(speed):.0f} images a second" if speed else "")
+        yield _tile(
+            "training time" + " of all runs" * (len(runs) > 1),
+            f"{number:.2g}" if number < 10 else f"{number:.0f}",
+            unit,
+            what,
+            [],
+        )
+
+
+def _hardware(run: Run) -> str:
+    return str(read_json(run.folder / RECIPE).get("hardware") or "unknown hardware")
+
+
+def _tile(name: str, number: str, unit: str, what: str, bars: Sequence[Bar]) -> str:
+    lines = "".join(
+        f"<li{' class=control' if bar.control else ''}><span>{text(bar.name)}</span><b>{text(bar.value)}</b>"
+        + (f'<i style="--share:{min(1.0, bar.share):.3f}"></i>' if bar.share is not None else "")
+        + "</li>"
+        for bar in bars
+    )
+    return (
+        f'<figure class="tile"><figcaption>{text(name)}</figcaption><p class="big">{text(number)}<small> {text(unit)}</small></p>'
+        f'<p class="what">{text(what)}</p><ul class="bars">{lines}</ul></figure>'
+    )
+
+
+def _diagnosis(run: Run) -> str:
+    """What the run's metrics show, in sentences."""
+    try:
+        said = ". ".join(map(str, examine(run)))
+    except UserError:
+        said = "nothing was logged yet"
+    return f"<p>{text(run.folder.name)}: {text(said)}.</p>"
