@@ -10,6 +10,7 @@ from .contrast import check_collapsed_nt_xent, check_info_nce, check_own_contras
 from .decoder import check_fusion_block, check_own_fusion, check_reached_pixels
 from .step import check_chance, check_reached_parts, check_train_step
 from .taps import check_changed_vectors, check_tap_indices, check_to_map
+from .views import check_nothing_shared, check_overlap, check_own_view
 from .weights import check_own_weighting, check_settled_weight, check_uncertainty_total
 
 __all__ = [
@@ -21,9 +22,12 @@ __all__ = [
     "check_info_nce",
     "check_kept",
     "check_left_in_queue",
+    "check_nothing_shared",
     "check_object_score",
+    "check_overlap",
     "check_own_contrast",
     "check_own_fusion",
+    "check_own_view",
     "check_own_weighting",
     "check_protection",
     "check_push",
