@@ -1,0 +1,177 @@
+"""What lessons build from scratch equals the library: their definitions, taken out of the notebooks, on other inputs."""
+
+import ast
+import contextlib
+import math
+from pathlib import Path
+
+import nbformat
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import repre_lite as rl
+from repre_lite import losses
+from repre_lite.decoder import FusionBlock, conv_fusion
+from repre_lite.encoder import tap_indices
+from repre_lite.frameworks.base import cosine_to_one, follow
+from repre_lite.frameworks.queue import Queue
+from repre_lite.visualize.kit.capture import capture
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+TINY = {"embed_dim": 24, "depth": 4, "num_heads": 2}
+
+
+def definitions(path):
+    """The functions and classes of a lesson, stubs left out, in a namespace of their own."""
+    space = {"torch": torch, "nn": nn, "F": F, "math": math, "rl": rl, "losses": losses}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and "NotImplementedError" not in ast.unparse(node):
+                    with contextlib.suppress(NameError):  # a default that the lesson computes, such as STEPS
+                        exec(ast.unparse(node), space)
+    return space
+
+
+def own(space):
+    """The names of what a lesson calls its own."""
+    return {name for name in space if name.startswith(("my_", "My"))}
+
+
+@pytest.fixture
+def lesson():
+    torch.manual_seed(0)
+    return lambda number: definitions(next(FOLDER.glob(f"{number}*.ipynb")))
+
+
+def same(a, b):
+    torch.testing.assert_close(a, b)
+
+
+# Every name beginning with my_ is compared below, or is computed and compared inside its lesson, in a cell whose output
+# is checked: it takes the state of the lesson, not arguments.
+COMPARED = {
+    "02": {"my_tap_indices"},
+    "03": {"MyBlock", "MyDecoder"},
+    "04": {"my_info_nce", "my_nt_xent", "my_queue_loss", "my_dino"},
+    "05": {"my_simsiam", "my_follow", "my_coefficient", "my_byol", "my_queue", "my_teacher", "my_dino"},
+    "06": {"my_total"},
+    "09": {"my_attention"},
+}
+IN_THE_LESSON = {"01": {"my_view"}, "07": {"my_contrast", "my_update"}}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_definition_is_compared(path):
+    number = path.name[:2]
+    assert own(definitions(path)) == COMPARED.get(number, set()) | IN_THE_LESSON.get(number, set())
+
+
+def test_02_taps_and_maps(lesson):
+    space = lesson("02")
+    for depth, taps in ((12, 4), (8, 4), (6, 3)):
+        vit = timm.create_model("vit_tiny_patch16_224", img_size=16, patch_size=4, **TINY | {"depth": depth})
+        assert tuple(space["my_tap_indices"](depth, taps)) == tap_indices(vit, taps)
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        patches, prefix = vit.forward_intermediates(x, indices=1, return_prefix_tokens=True, intermediates_only=True)[0]
+    tokens = torch.cat([prefix, patches.flatten(2).mT], dim=1)
+    same(space["to_map"](tokens, grid=4), patches)
+
+
+def test_03_fusion_block_and_decoder(lesson):
+    space = lesson("03")
+    mine, theirs = space["MyBlock"](6), FusionBlock(conv_fusion(12, 6, layers=2), grid=4)
+    theirs.load_state_dict(mine.state_dict())
+    deep, shallow = torch.randn(2, 2, 6, 4, 4)
+    same(mine(deep, shallow), theirs(deep, shallow))
+    mine, theirs = space["MyDecoder"](6, taps=3), rl.ReconstructionDecoder([6] * 3, [4] * 3, 16)
+    for copy, parameter in zip(theirs.parameters(), mine.parameters(), strict=True):
+        copy.data = parameter.data.clone()
+    taps = list(torch.randn(3, 2, 6, 4, 4))
+    same(mine(taps), theirs(taps))
+
+
+def test_04_contrastive_losses(lesson):
+    space = lesson("04")
+    q, k, queue = torch.randn(5, 7), torch.randn(5, 7), F.normalize(torch.randn(9, 7), dim=1)
+    same(space["my_info_nce"](q, k, 0.3), losses.info_nce(q, k, 0.3))
+    same(space["my_nt_xent"](q, k, 0.3), losses.nt_xent(q, k, 0.3))
+    same(space["my_queue_loss"](q, k, queue, 0.3), losses.info_nce_queue(q, k, queue, 0.3))
+    centre = torch.randn(1, 7)
+    both = (space["my_dino"](q, k, centre, 0.1, 0.05) + space["my_dino"](k, q, centre, 0.1, 0.05)) / 2
+    same(both, losses.dino_cross_entropy(torch.stack([k, q]), torch.stack([k, q]), centre, 0.1, 0.05))
+
+
+def test_05_what_keeps_a_framework_from_collapse(lesson):
+    space = lesson("05")
+    z1, z2, p1, p2 = torch.randn(4, 6, 5)
+    predictor = nn.Linear(5, 5)
+    expected = (losses.negative_cosine(predictor(z1), z2) + losses.negative_cosine(predictor(z2), z1)) / 2
+    same(space["my_simsiam"](z1, z2, predictor), expected)
+    squared = [(F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in ((p1, z2), (p2, z1))]
+    same(space["my_byol"](p1, p2, z1, z2), sum(squared))
+    online, target = nn.Linear(3, 3), nn.Linear(3, 3)
+    expected = space["my_follow"](target.weight.detach().clone(), online.weight.detach(), 0.9)
+    follow(target, online, 0.9)
+    same(target.weight.detach(), expected)
+    for progress in (0.0, 0.3, 1.0):
+        assert math.isclose(space["my_coefficient"](0.99, progress), cosine_to_one(0.99, progress))
+    queue = Queue(length=7, width=3)
+    mine = queue.keys.clone()
+    for _ in range(4):
+        keys = F.normalize(torch.randn(3, 3), dim=1)
+        mine = space["my_queue"](mine, keys)
+        queue.push(keys)
+    same(mine, queue.keys.roll(-int(queue.next), dims=0))
+    s1, s2, t1, t2, centre = torch.randn(5, 6, 5)
+    both = (space["my_dino"](s1, t2, centre[:1]) + space["my_dino"](s2, t1, centre[:1])) / 2
+    same(both, losses.dino_cross_entropy(torch.stack([s1, s2]), torch.stack([t1, t2]), centre[:1], 0.1, 0.04))
+    same(space["my_teacher"](t1, centre[:1], 0.04), ((t1 - centre[:1]) / 0.04).softmax(1))
+
+
+def test_06_kendalls_form(lesson):
+    weighting = losses.UncertaintyWeighting()
+    weighting(torch.tensor(2.0), torch.tensor(0.1))
+    later, s = torch.tensor([1.5, 0.3]), weighting.log_variances
+    same(lesson("06")["my_total"](later, s), weighting(*later))
+
+
+def test_09_attention(lesson):
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=16, patch_size=4, num_classes=0, **TINY).eval()
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        patches, prefix = vit.forward_intermediates(x, indices=[2], return_prefix_tokens=True, intermediates_only=True)[
+            0
+        ]
+        sequence = torch.cat([prefix, patches.flatten(2).mT], dim=1)
+        mine = lesson("09")["my_attention"](vit.blocks[-1], sequence)
+    blocks, _ = capture(vit, x[0])
+    torch.testing.assert_close(mine[0], torch.from_numpy(blocks[-1].dense()), atol=1e-5, rtol=1e-4)
+
+
+# -- the exercises: every solution passes its check
+
+
+def solved(path):
+    """(check's cell, solution's code) of every exercise with a function or class to write."""
+    cells = nbformat.read(path, as_version=4).cells
+    for index, cell in enumerate(cells):
+        if cell.cell_type == "code" and "raise NotImplementedError" in cell.source:
+            text = cells[index + 1].source.split("<summary>Solution")[1]
+            yield cell.source.splitlines()[-1], text.split("```python\n")[1].split("```")[0]
+
+
+EXERCISES = [pytest.param(*pair, id=pair[0][7:]) for path in LESSONS for pair in solved(path)]
+
+
+@pytest.mark.parametrize(("check", "solution"), EXERCISES)
+def test_a_solution_passes_its_check(check, solution, capsys):
+    torch.manual_seed(0)
+    space = {"torch": torch, "nn": nn, "F": F, "math": math, "rl": rl}
+    exec(f"from repre_lite.course import checks\n{solution}\n{check}", space)
+    assert capsys.readouterr().out.count("\n") == 1
