@@ -97,15 +97,33 @@ def tiny_runs(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def playwright():
+    """Playwright, which starts browsers."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser to test with")
+    with api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright):
     """A headless Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser to test with")
     if path is None:
         pytest.skip("no Chromium on this machine: no browser to test with")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
+    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    browser = playwright.chromium.launch(executable_path=path, args=options)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(request, playwright):
+    """A headless browser; Firefox only if `playwright install firefox` was run."""
+    if request.param == "chromium":
+        yield request.getfixturevalue("chromium")
+        return
+    if not Path(playwright.firefox.executable_path).exists():
+        pytest.skip("no Firefox here: playwright install firefox")
+    started = playwright.firefox.launch()
+    yield started
+    started.close()

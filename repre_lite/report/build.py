@@ -14,7 +14,7 @@ from ..visualize.kit.extra import extra
 from ..visualize.kit.viewer import page_script
 from .answer import answer, kicker, lead, title
 from .arms import group
-from .document import Section, document, filled
+from .document import Section, document, filled, fold_script
 from .numbers import environment, recipes, summary
 from .visuals import INVITATION, bench, visual_sections
 
@@ -55,7 +55,7 @@ def page(runs: Sequence[Run]) -> str:
         Section("Recipe", recipes(arms), "Every setting that decides what a run computes"),
         Section("Environment", environment(runs), "Machine, software and images"),
     ]
-    return document(title(arms), lead(arms), sections, kicker(arms), page_script())
+    return document(title(arms), lead(arms), sections, kicker(arms), page_script() + fold_script())
 
 
 def bench_page(runs: Sequence[Run]) -> str:

@@ -47,7 +47,7 @@ def document(title: str, lead: str, sections: Sequence[Section], kicker: str = "
     contents = "".join(f'<li><a href="#{section.slug}">{text(section.title)}</a></li>' for section in sections)
     shown = [section.html() for section in sections if section.teaser is None]
     folded = [section.html() for section in sections if section.teaser is not None]
-    body = "\n".join([*shown, '<div class="folds">', *folded, "</div>", script, f"<script>{_own('page.js')}</script>"])
+    body = "\n".join([*shown, '<div class="folds">', *folded, "</div>", script])
     return filled(title, kicker, lead, f'<nav aria-label="Contents"><ul>{contents}</ul></nav>', body)
 
 
@@ -66,6 +66,11 @@ def filled(title: str, kicker: str, lead: str, contents: str, body: str) -> str:
         body=body,
         version=__version__,
     )
+
+
+def fold_script() -> str:
+    """The script that opens a section when a link leads to it, and all of them for the printer."""
+    return f"<script>{_own('page.js')}</script>"
 
 
 def _own(name: str) -> str:

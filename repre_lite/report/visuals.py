@@ -16,6 +16,7 @@ from ..evaluation.protocols import DENSE
 from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
+from ..visualize import Visual
 from ..visualize.bench import Bench
 from ..visualize.dense import DenseProbe
 from ..visualize.embedding import Embedding
@@ -147,6 +148,13 @@ def _inspector(inspector: Inspector) -> str:
     return inspector.to_html(heads=numbers < MOST_ATTENTION, script=False)
 
 
+def _plot(visual: Visual, name: str) -> str:
+    """A visual in words and drawn; on a narrow page the figure scrolls by itself."""
+    said = visual.describe()
+    drawn = svg(visual.figure(), said)
+    return f'<p>{text(said)}</p>\n<div class="plot" role="region" aria-label="{name}" tabindex="0">{drawn}</div>'
+
+
 def _similarity(arms: list[Arm], seen: Tensor) -> str:
     """The first runs whose taps lie where those of the first run do; and what `evaluate` measured of their taps."""
     first, *others = (arm for arm in arms)
@@ -154,7 +162,7 @@ def _similarity(arms: list[Arm], seen: Tensor) -> str:
         arm for arm in others if arm.runs[0].evaluated.tap_grids == first.runs[0].evaluated.tap_grids
     ]  # fmt: skip
     shown = PatchSimilarity.compute({arm.short: arm.runs[0] for arm in like[:MOST_RUNS]}, seen)
-    made = f'<p>{text(shown.describe())}</p>\n<div class="plot">{svg(shown.figure(), shown.describe())}</div>'
+    made = _plot(shown, "Patches alike")
     for arm in arms:
         summary = arm.runs[0].summary
         found = [
@@ -172,7 +180,7 @@ def _similarity(arms: list[Arm], seen: Tensor) -> str:
 
 def _dense(run: Run) -> str:
     shown = DenseProbe.of_run(run)
-    return f'<p>{text(shown.describe())}</p>\n<div class="plot">{svg(shown.figure(), shown.describe())}</div>'
+    return _plot(shown, "Dense predictions")
 
 
 def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:

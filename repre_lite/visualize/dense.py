@@ -104,7 +104,7 @@ class DenseProbe:
         chosen = range(len(self.images)) if image is None else [image]
         columns, charted = 2 + len(self.predicted), self.miou is not None
         rows = len(chosen)
-        figure = Figure(max(1.5 * columns, 5.4), 2.6 * charted + 1.65 * rows, "constrained")
+        figure = Figure(max(1.5 * columns, 7.5), 2.6 * charted + 1.65 * rows, "constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=(2.6, 1.65 * rows)) if charted and rows else [figure]
         if charted:
             self._by_depth(parts[0].subplots())

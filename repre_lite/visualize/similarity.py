@@ -64,7 +64,8 @@ class PatchSimilarity:
 
     def figure(self, tap: int | None = None, row: int | None = None, column: int | None = None) -> Figure:
         """Above, the mean cosine over steps at every tap; below, for each run the image with one patch outlined and, over
-        time, the cosine of that patch with all others at one `tap`. None: the last tap, and the patch in the middle."""
+        time, the cosine of that patch with all others at one `tap`, from the lowest of all maps (dark) to 1.
+        None: the last tap, and the patch in the middle."""
         tap, row, column = self._chosen(tap, row, column)
         h, w = self.maps[next(iter(self.maps))][0][tap].shape[:2]
         columns = len(self.steps) + 1
@@ -73,15 +74,15 @@ class PatchSimilarity:
         above, below = parts
         self._over_steps(above, tap)
         axes = below.subplots(len(self.maps), columns, squeeze=False)
+        lowest = min(float(maps[tap][row, column].min()) for moments in self.maps.values() for maps in moments)
+        look = {"cmap": "viridis", "vmin": min(lowest, 0.99), "vmax": 1}  # one range for all, so that they compare
         height, width = self.image.shape[0] / h, self.image.shape[1] / w
         for line, (name, moments) in zip(axes, self.maps.items(), strict=True):
             show_image(line[0], self.image)
             line[0].set_ylabel(plain_text(name), fontsize=9, parse_math=False)
             outline(line[0], (row * height, column * width, height, width))
             for axis, step, maps in zip(line[1:], self.steps, moments, strict=True):
-                shown = show_image(
-                    axis, maps[tap][row, column], "untrained" if step == 0 else f"step {step}", **palette.signed_map()
-                )
+                shown = show_image(axis, maps[tap][row, column], "untrained" if step == 0 else f"step {step}", **look)
                 outline(axis, (row, column, 1, 1))
             below.colorbar(shown, ax=line[-1], fraction=0.05)
         return figure

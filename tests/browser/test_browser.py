@@ -143,9 +143,9 @@ def report(tiny_runs, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_a_report_from_disk_is_live_without_network(chromium, report, width, scheme):
+def test_a_report_from_disk_is_live_without_network(browser, report, width, scheme):
     asked = []
-    with watched(chromium, offline=True, viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
+    with watched(browser, offline=True, viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(report)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,5 +1,6 @@
 """Runs off the beaten track: every report is written, and every tab of the explorer opens or says why not."""
 
+import functools
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from repre_lite.repre import RePre
 from repre_lite.runs import Run
 from repre_lite.visualize import Explorer
 
-ODD = ["_hidden", "a $x^2$ b", "<b>&amp;", "$", "back\\slash" if os.name != "nt" else "back", "%s {0}"]
+ODD = ["_hidden", "a $x^2$ b", "<b>&amp;", "$", "back\\slash" if os.name != "nt" else "back", "größe ☂"]
 SMALL = {"decoder_width": 8, "method": {"hidden": 16, "out": 8}}
 
 
@@ -48,6 +49,7 @@ CASES = {
     "DINO at 64 pixels": (ODD, {"framework": "dino", "image_size": 64}),
     "DINO at 96 pixels, patch 16": (ODD, {"framework": "dino", "image_size": 96, "patch_size": 16}),
     "DINO with a Swin at 64 pixels": (ODD, {"framework": "dino", "image_size": 64, "arch": "swin_micro"}),
+    "transformer fusion": (ODD, {"fusion": "transformer"}),
     "Swin": (ODD, {"arch": "swin_micro"}),
     "224 pixels": (ODD, {"arch": "vit_tiny", "image_size": 224}),
     "a ResNet below a ViT": (ODD, {"arch": "vit_tiny_r_s16_p8_224", "image_size": 64}),
@@ -55,26 +57,64 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def report_of(tmp_path_factory, small):
+    """`report_of(name)`: the page of a case, made once."""
+
+    @functools.cache
+    def make(name):
+        classes, options = CASES[name]
+        folder = tmp_path_factory.mktemp("odd")
+        run = untrained(folder, images(folder / "data", classes, each=12 if len(classes) == 1 else 3), **options)
+        run.folder.mkdir()
+        (run.folder / "recipe.json").write_text("{}")
+        return page([run])
+
+    return make
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_a_report_of_any_run(name, tmp_path, small, parsed):
+def test_a_report_of_any_run(name, report_of, parsed):
     classes, options = CASES[name]
-    data = images(tmp_path / "data", classes, each=12 if len(classes) == 1 else 3)
-    run = untrained(tmp_path, data, **options)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "recipe.json").write_text("{}")
-    text = page([run])
+    text = report_of(name)
     parsed(text)
     assert "Patch inspector" in text and text.encode()
     live = '"kind": "bench"' in text
-    assert live != any(part in name for part in ("Swin", "224", "ResNet", "capture"))
+    assert live != any(part in name for part in ("Swin", "224", "ResNet", "capture", "transformer"))
     assert ("Tap mixer" in text) == (not live and options.get("reconstruction") != "none")
     assert "no attention weights" not in text or "capture" in name
     assert len(re.findall("Left out", text)) == (not live) + ("capture" in name)
     if len(classes) == len(ODD):
-        for shown in ("_hidden", "a $x^2$ b", "&lt;b&gt;&amp;amp;"):
+        for shown in ("_hidden", "a $x^2$ b", "&lt;b&gt;&amp;amp;", "größe ☂"):
             assert f">{shown}</text>" in text
     else:
         assert "k-NN of the features" not in text  # of one class they say nothing
+
+
+OPEN = """() => document.querySelectorAll("details").forEach((fold) => (fold.open = true))"""
+NAMES = """() => [...document.querySelectorAll(".thumbs button")].map((button) => button.title).join(" ")"""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_opens_in_a_browser(name, report_of, chromium, tmp_path):
+    """From disk, offline, on a phone: no error, nothing wider than the screen, every live view drawn, names as they are."""
+    path = tmp_path / "report.html"
+    path.write_text(report_of(name), encoding="utf-8")
+    context = chromium.new_context(offline=True, viewport={"width": 390, "height": 800})
+    opened, errors = context.new_page(), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    opened.goto(path.as_uri())
+    opened.evaluate(OPEN)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    for view in opened.locator(".repre-lite").all():
+        view.locator("[role=status]").first.filter(has_text=re.compile(r"\d")).wait_for(state="attached")
+    if opened.locator(".bench").count():
+        opened.wait_for_function("() => document.querySelector('.bench').ariaBusy === 'false'")
+        names = opened.evaluate(NAMES)
+        assert (len(CASES[name][0]) != len(ODD)) or ("größe ☂" in names and "<b>&amp;" in names)
+    context.close()
+    assert errors == []
 
 
 @pytest.mark.parametrize("name", ["one class", "no labels", "DINO at 64 pixels", "DINO with a Swin at 64 pixels",

@@ -55,7 +55,7 @@ kinds.curves = (ui, { panels, steps, few, words }) => {
       svg.append(dot);
       const key = draw("svg", { viewBox: "0 0 22 8", class: "key", "aria-hidden": true });
       key.append(draw("path", { d: "M0 4H22", style: `${style}; stroke-width: 2` }));
-      list.append(make("li", {}, key, make("span", { textContent: name }), number, even));
+      list.append(make("li", {}, key, make("span", { textContent: name }), even, number));
       return { name, at, values, raw, drawn, dot, number, even, path, made: [] };
     });
     const chart = { title, svg, cursor, lines, y, own: steps.map((_, i) => i).filter((i) => lines.some(({ at }) => at.includes(steps[i]))) };
@@ -78,7 +78,7 @@ kinds.curves = (ui, { panels, steps, few, words }) => {
   });
 
   let shown = null; // the smoothing that lines are drawn with
-  return ({ panel, at: index, smooth }) => {
+  const update = ({ panel, at: index, smooth }) => {
     const step = steps[index];
     let sentence = "";
     for (const { title, svg, cursor, lines, y } of charts) {
@@ -105,6 +105,10 @@ kinds.curves = (ui, { panels, steps, few, words }) => {
     shown = smooth;
     return sentence;
   };
+  const longest = panels.map(({ title }) => update({ panel: title, at: steps.length - 1, smooth: 0.5 }));
+  ui.sentence.textContent = longest.reduce((one, other) => (other.length > one.length ? other : one));
+  ui.sentence.style.minHeight = `${ui.sentence.offsetHeight}px`; // nothing moves when a longer sentence comes
+  return update;
 };
 
 /** About four round numbers from `low` to `high`. */
@@ -131,9 +135,11 @@ const CURVES = `
 .repre-lite .curves figure { width: 100%; display: flex; flex-direction: column; justify-content: space-between; }
 .repre-lite .curves figcaption { display: block; margin: 0 0 4px; }
 .repre-lite .curves ul { list-style: none; margin: 2px 0 0; padding: 0; }
-.repre-lite .curves li { display: grid; grid-template-columns: 22px minmax(0, 1fr) auto minmax(0, auto); gap: 0 8px; align-items: center;
+.repre-lite .curves li { display: grid; grid-template-columns: 22px minmax(0, 1fr) auto auto; gap: 0 8px; align-items: center;
   overflow-wrap: anywhere; max-width: none; }
-.repre-lite .curves b, .repre-lite .curves li span:last-child { font-variant-numeric: tabular-nums; text-align: right; }
+  /* room for the smoothed value, so that nothing moves when it comes */
+.repre-lite .curves li span + span { min-width: 14ch; }
+.repre-lite .curves b, .repre-lite .curves li span + span { font-variant-numeric: tabular-nums; text-align: right; }
 .repre-lite .curves b { min-width: 5ch; }
 .repre-lite .curves svg { touch-action: pan-y; cursor: crosshair; }
 .repre-lite .curves svg path { stroke-width: 1.5; stroke-linejoin: round; }
