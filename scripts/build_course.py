@@ -1,9 +1,9 @@
 """Write all editions of the course from `notebooks/`: the student's, the hosted one, and static HTML.
 
-python scripts/build_course.py --out course [--address https://HOST/OWNER/repre-lite.git] [--run RUN]
+python scripts/build_course.py --out course [--address https://HOST/OWNER/repre-lite.git] [--runs RUN ...]
 
-course/html/index.html is the whole course from disk, without network or kernel; `--run` adds a bench with that run's
-model live. course/student/ holds the lessons without solutions and outputs, course/hosted/ those that install the
+course/html/index.html is the whole course from disk, without network or kernel; `--runs` adds a bench with those runs'
+models live. course/student/ holds the lessons without solutions and outputs, course/hosted/ those that install the
 package themselves, course/source/ the files that the lessons link to.
 """
 
@@ -21,6 +21,10 @@ from repre_lite.course import editions
 
 HERE = Path(__file__).resolve().parent.parent
 PLACEHOLDER = "https://ADDRESS-OF-THE-REPOSITORY/repre-lite.git"
+TO_THE_COURSE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=html/index.html">'
+    '<title>The course</title><a href="html/index.html">The course</a></html>\n'
+)
 KEPT = {"torch", "torchvision", "jupyterlab"}  # what a host has already
 
 
@@ -79,19 +83,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("course"), help="folder to write (default course)")
     parser.add_argument("--address", default=address(), help="public git address of the package")
-    parser.add_argument("--run", type=Path, help="a run folder whose model the bench shows live")
+    parser.add_argument("--runs", type=Path, nargs="+", help="run folders whose models the bench shows live")
     given = parser.parse_args()
     more = ""
-    if given.run:
+    if given.runs:
         from repre_lite.report import bench_page
         from repre_lite.runs import load_run
 
         (given.out / "html").mkdir(parents=True, exist_ok=True)
-        (given.out / "html" / "bench.html").write_text(bench_page([load_run(given.run)]), encoding="utf-8")
-        more = '<p><a href="bench.html">The bench</a>: a trained model, live on this page.</p>'
+        (given.out / "html" / "bench.html").write_text(
+            bench_page([load_run(run) for run in given.runs]), encoding="utf-8"
+        )
+        more = '<p><a href="bench.html">The bench</a>: trained models, live on this page.</p>'
     if given.address == PLACEHOLDER:
         print(f"pyproject.toml names no Repository: hosted notebooks install from {PLACEHOLDER}; give --address")
     build(given.out, given.address, more)
+    (given.out / "index.html").write_text(TO_THE_COURSE, encoding="utf-8")
     print(f"open {given.out / 'html' / 'index.html'}")
 
 
