@@ -11,7 +11,7 @@ from ..visualize.kit.extra import extra
 
 CODE = re.compile(r"(^```.*?^```[^\n]*$|`[^`\n]+`)", re.M | re.S)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?!\s)([^$]+?)(?<!\s)\$(?![\w$])", re.S)
-POINTS = 10  # what mathtext draws in
+POINTS = 8.5  # of the text around; mathtext draws in 10, and Computer Modern looks small
 FRACTION = re.compile(r"\\[td]?frac(\d)(\d)")  # TeX takes a fraction of two digits without braces
 BOUND = re.compile(r"\\([gl])e\b")
 
