@@ -2,8 +2,8 @@
 
 python scripts/build_course.py --out course [--address https://HOST/OWNER/repre-lite.git] [--runs RUN ...]
 
-course/html/index.html is the whole course from disk, without network or kernel; `--runs` adds a bench with those runs'
-models live. course/student/ holds the lessons without solutions and outputs, course/hosted/ those that install the
+course/html/index.html is the whole course from disk, without network or kernel, with a bench on which trained models run
+in the browser: those of `--runs`, else the package's own. course/student/ holds the lessons without solutions and outputs, course/hosted/ those that install the
 package themselves, course/source/ the files that the lessons link to.
 """
 
@@ -18,6 +18,10 @@ import nbformat
 from packaging.requirements import Requirement
 
 from repre_lite.course import editions
+from repre_lite.course.artefacts import artefact
+from repre_lite.course.artefacts import names as artefact_names
+from repre_lite.report import bench_page
+from repre_lite.runs import Run, load_run
 
 HERE = Path(__file__).resolve().parent.parent
 PLACEHOLDER = "https://ADDRESS-OF-THE-REPOSITORY/repre-lite.git"
@@ -79,25 +83,25 @@ def build(out: Path, where: str, more: str = "") -> list[Path]:
     return [*written, out / "html" / "index.html"]
 
 
+def bench(out: Path, runs: list[Run]) -> str:
+    """Write the bench of these runs; returns the index's line about it, empty without runs."""
+    if not runs:
+        return ""
+    (out / "html").mkdir(parents=True, exist_ok=True)
+    (out / "html" / "bench.html").write_text(bench_page(runs), encoding="utf-8")
+    return '<p><a href="bench.html">The bench</a>: trained models, live on this page.</p>'
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("course"), help="folder to write (default course)")
     parser.add_argument("--address", default=address(), help="public git address of the package")
-    parser.add_argument("--runs", type=Path, nargs="+", help="run folders whose models the bench shows live")
+    parser.add_argument("--runs", type=Path, nargs="+", help="run folders of the bench (default: the package's runs)")
     given = parser.parse_args()
-    more = ""
-    if given.runs:
-        from repre_lite.report import bench_page
-        from repre_lite.runs import load_run
-
-        (given.out / "html").mkdir(parents=True, exist_ok=True)
-        (given.out / "html" / "bench.html").write_text(
-            bench_page([load_run(run) for run in given.runs]), encoding="utf-8"
-        )
-        more = '<p><a href="bench.html">The bench</a>: trained models, live on this page.</p>'
     if given.address == PLACEHOLDER:
         print(f"pyproject.toml names no Repository: hosted notebooks install from {PLACEHOLDER}; give --address")
-    build(given.out, given.address, more)
+    runs = [load_run(path) for path in given.runs] if given.runs else [artefact(name) for name in artefact_names()]
+    build(given.out, given.address, bench(given.out, runs))
     (given.out / "index.html").write_text(TO_THE_COURSE, encoding="utf-8")
     print(f"open {given.out / 'html' / 'index.html'}")
 
