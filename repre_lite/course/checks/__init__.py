@@ -8,6 +8,8 @@ from .collapse import check_follow, check_left_in_queue, check_protection, check
 from .comparing import compare
 from .contrast import check_collapsed_nt_xent, check_info_nce, check_own_contrast
 from .decoder import check_fusion_block, check_own_fusion, check_reached_pixels
+from .scaling import check_comparison, check_missing_keys, check_shard_loss
+from .start import check_colourful, check_join, check_room
 from .step import check_chance, check_reached_parts, check_train_step
 from .taps import check_changed_vectors, check_tap_indices, check_to_map
 from .views import check_nothing_shared, check_overlap, check_own_view
@@ -17,11 +19,15 @@ __all__ = [
     "check_chance",
     "check_changed_vectors",
     "check_collapsed_nt_xent",
+    "check_colourful",
+    "check_comparison",
     "check_follow",
     "check_fusion_block",
     "check_info_nce",
+    "check_join",
     "check_kept",
     "check_left_in_queue",
+    "check_missing_keys",
     "check_nothing_shared",
     "check_object_score",
     "check_overlap",
@@ -34,7 +40,9 @@ __all__ = [
     "check_reached_parts",
     "check_reached_pixels",
     "check_rollout",
+    "check_room",
     "check_settled_weight",
+    "check_shard_loss",
     "check_tap_indices",
     "check_to_map",
     "check_train_step",

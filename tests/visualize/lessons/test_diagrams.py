@@ -7,6 +7,8 @@ import torch
 from repre_lite.visualize.kit.drawing import png
 from repre_lite.visualize.lessons.card import Card
 from repre_lite.visualize.lessons.diagrams import two_crops, view_path
+from repre_lite.visualize.lessons.paper import figure1, figure2
+from repre_lite.visualize.lessons.parallel import processes, stopped
 
 
 def words(figure):
@@ -61,3 +63,40 @@ def test_a_card_keeps_its_size_whatever_is_drawn():
     assert card.axis.get_xlim() == (0, 4) and card.axis.get_ylim() == (0, 2)
     assert card.axis.images[0].get_extent() == [0.75, 1.25, 0.75, 1.25]
     assert list(words(card.figure)) == ["box"]
+
+
+@pytest.mark.parametrize(("taps", "depth"), [((2, 5, 8, 11), 12), ((1, 3, 5, 7), 8), ((0, 1), 2)])
+def test_figure_2_joins_every_tap_to_its_block(taps, depth):
+    figure = figure2(taps, depth)
+    found = words(figure)
+    assert apart(found) and {f"block {tap}" for tap in taps} <= set(found)
+    assert {name for name in found if name.startswith("fusion block")} == {
+        f"fusion block {i}" for i in range(1, len(taps))
+    }
+    heights = [found[f"block {tap}"].y0 for tap in taps]
+    assert heights == sorted(heights)  # deep is above shallow
+
+
+def test_figure_1_shows_image_views_and_reconstruction():
+    images = torch.rand(4, 3, 8, 8)
+    figure = figure1(images[0], images[1:3], 3 * images[3])
+    found = words(figure)
+    assert apart(found) and "contrastive\nloss (eq. 1)" in found and "L1 loss\n(eq. 3)" in found
+    shown = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    assert len(shown) == 4 and all(np.allclose(a, b.permute(1, 2, 0)) for a, b in zip(shown, images[:3], strict=False))
+    assert shown[3].max() <= 1
+
+
+def test_rows_of_processes_cover_the_batch():
+    found = words(processes(4, 4096))
+    assert apart({name: box for name, box in found.items() if name.startswith("rows")})
+    assert [name for name in found if name.startswith("rows")] == [
+        f"rows {first}\nto {first + 1023}" for first in (0, 1024, 2048, 3072)
+    ]
+    assert {"keys", "gradients"} < set(found)
+
+
+def test_a_stopped_run_begins_again_at_its_last_checkpoint():
+    found = words(stopped(2000, (500, 1000, 1500, 2000), 1290))
+    assert apart(found) and "290 steps are done twice" in found and "killed at 1290" in found
+    assert "300 steps are done twice" in words(stopped(1000, (500, 1000), 300))  # before the first checkpoint
