@@ -78,9 +78,12 @@ class Run:
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """The steps that `at` knows: 0, the untrained model, and those of the snapshots."""
+        """The steps that `at` knows: 0, the untrained model, those of the snapshots, and the last if the run has any."""
         kept = (self.folder / SNAPSHOTS).glob(f"step-*/{ENCODER}")
-        return (0, *sorted(int(path.parent.name.removeprefix("step-")) for path in kept))
+        steps = {0} | {int(path.parent.name.removeprefix("step-")) for path in kept}
+        if len(steps) > 1 and self.summary.get("finished"):
+            steps.add(self.summary["steps"])
+        return tuple(sorted(steps))
 
     def at(self, step: int) -> RePre:
         """The model after `step` steps, one of `snapshots`: its evaluated encoder and its decoder; heads are untrained."""
@@ -89,7 +92,8 @@ class Run:
         model = RePre.from_recipe(self.recipe, self.mean, self.std).eval()
         if step == 0:
             return model
-        load_networks(model, self.folder / SNAPSHOTS / f"step-{step:07d}")
+        kept = self.folder / SNAPSHOTS / f"step-{step:07d}"
+        load_networks(model, kept if kept.exists() else self.folder)  # the last is the run itself
         return model
 
     def images(self, most: int = 2000) -> ImageSet:
@@ -109,14 +113,9 @@ class Run:
 def images_of(recipe: Recipe) -> Source:
     """The images that a recipe trains and validates on; see `load_source`."""
     return load_source(
-        recipe.scale,
-        recipe.data,
-        recipe.image_size,
-        recipe.train_images,
-        recipe.seed,
-        recipe.skip_unreadable,
+        recipe.scale, recipe.data, recipe.image_size, recipe.train_images, recipe.seed, recipe.skip_unreadable,
         recipe.max_pixels,
-    )
+    )  # fmt: skip
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 python scripts/make_artefacts.py [--steps 3000] [--runs runs/artefacts] [--only multi] [--jobs 1]
 
 All three start from the same encoder and see the same views: `vit_micro`, MoCo v3, 20,000 scenes, batches of 32. Training
-takes about an hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as 8-bit
-integers, those of snapshots with fewer levels, and what that costs in accuracy is measured and written beside them.
+takes about an hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as small
+integers, snapshots as their difference from the end of the run, and what that costs in accuracy is measured and written
+beside them.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from repre_lite.course.artefacts import FOLDER
 from repre_lite.data.sources import load_source
 from repre_lite.recipes import Recipe
 from repre_lite.runs import DECODER, ENCODER, METRICS, RECIPE, SNAPSHOTS, SUMMARY, read_json
-from repre_lite.runtime.files import append_jsonl, load_tensors, save_tensors, write_json
+from repre_lite.runtime.files import RELATIVE_TO, append_jsonl, load_tensors, save_tensors, write_json
 from repre_lite.runtime.quantise import shrink
 
 ARMS = ("multi", "detached", "single")
 KEPT = {"multi": 8, "detached": 8, "single": 0}  # snapshots
-LEVELS, SNAPSHOT_LEVELS = 127, 31
+LEVELS, DIFFERENCE_LEVELS = 127, 7  # of weights, and of what separates a snapshot from the end of the run
 LINES = 200  # of metrics
 
 
@@ -54,10 +55,12 @@ def pack(run: Path, out: Path) -> None:
     every = -(-len(lines) // LINES)
     for record in [*lines[:-1:every], lines[-1]]:
         append_jsonl(out / METRICS, record)
-    _shrink(run, out, LEVELS)
+    for name in (ENCODER, DECODER):
+        tensors, metadata = load_tensors(run / name)
+        save_tensors(out / name, shrink(tensors, LEVELS), metadata)
     steps = sorted((run / SNAPSHOTS).glob("step-*"))
-    for folder in steps[:-1]:  # the last is the run itself
-        _shrink(folder, out / SNAPSHOTS / folder.name, SNAPSHOT_LEVELS)
+    for folder in steps[1:-1]:  # the first is nearly the untrained encoder, the last is the run itself
+        _difference(folder, out / SNAPSHOTS / folder.name, out)
     write_json(out / SUMMARY, read_json(run / SUMMARY))
     before, after = measure(rl.load_run(run)), measure(rl.load_run(out))
     write_json(out / SUMMARY, read_json(run / SUMMARY) | after | {f"{name}_fp32": v for name, v in before.items()})
@@ -65,11 +68,13 @@ def pack(run: Path, out: Path) -> None:
     print(f"{out.name}: {size / 1e6:.1f} MB, fp32 {before}, packed {after}", flush=True)
 
 
-def _shrink(source: Path, out: Path, levels: int) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+def _difference(snapshot: Path, out: Path, end: Path) -> None:
+    """Write what separates a snapshot from the packed `end` of its run: smaller numbers, so fewer levels are as exact."""
+    out.mkdir(parents=True)
     for name in (ENCODER, DECODER):
-        tensors, metadata = load_tensors(source / name)
-        save_tensors(out / name, shrink(tensors, levels), metadata)
+        (tensors, metadata), (base, _) = load_tensors(snapshot / name), load_tensors(end / name)
+        difference = {key: tensor - base[key] for key, tensor in tensors.items()}
+        save_tensors(out / name, shrink(difference, DIFFERENCE_LEVELS), metadata | {RELATIVE_TO: f"../../{name}"})
 
 
 def measure(run: rl.Run) -> dict[str, float]:

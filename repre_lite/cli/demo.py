@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from ..course.artefacts import FOLDER
 from ..data.sources import load_source
 from ..evaluation.score import score_encoder
 from ..recipes import recipe
 from ..repre import RePre
-from ..runs import RECIPE, Run, merge_summary
+from ..runs import RECIPE, SUMMARY, Run, merge_summary, read_json
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..runtime.lock import locked
@@ -60,6 +61,8 @@ def demo(out: str, steps: int | None, device: str) -> int:
     ):
         print(f"  {name:14s}{100 * results[key]:5.1f} %")
     print(f"  {'chance':14s}{100 * chance:5.1f} %")
+    longer = read_json(FOLDER / "multi" / SUMMARY)
+    print(f'  {"a longer run":14s}{100 * longer["knn_top1"]:5.1f} %  {longer["steps"]:,} steps: rl.artefact("multi")')
     figure = _plot(run, source.val.images[:10], folder) if source.val is not None else None
     print(
         f"reconstruction error (L1) {run.summary['reconstruction_l1']:.3f}, {time.perf_counter() - began:.0f} s in all\n"

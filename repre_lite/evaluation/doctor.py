@@ -22,6 +22,7 @@ from .symptoms import (
     clipped,
     collapsed,
     not_finite,
+    patches_alike,
     rate_high,
     rate_low,
     reconstruction_only,
@@ -60,7 +61,7 @@ def diagnose(metrics: Metrics, facts: Mapping[str, Any], ruined: bool = False) -
     gone, unlearnt = collapsed(chart), at_chance(chart) or reconstruction_only(chart)
     if not any(causes):
         causes.append(rate_high(chart, bool(gone or unlearnt)))
-    causes.append(bounded(chart))
+    causes += [bounded(chart), patches_alike(chart)]
     symptoms = [gone] if gone or any(causes) else [unlearnt]  # what is learned follows from any of the others
     return [finding for finding in (*causes, *symptoms) if finding is not None] or [_well(chart)]
 
@@ -78,4 +79,8 @@ def _well(chart: Chart) -> Finding:
     spread, rank = chart.last("embedding_std"), chart.last("effective_rank")
     if spread is not None and rank is not None:
         said.append(f"the embedding has a spread of {spread:.2g} and {rank:.1f} directions")
+    begun, now = chart.first("patch_cosine"), chart.last("patch_cosine")
+    if begun is not None and now is not None:
+        changed = "more" if now > begun else "less"
+        said.append(f"the patches of an image became {changed} alike at the last tap, cosine {begun:.3f} to {now:.3f}")
     return Finding(HEALTHY, ", ".join(said) or f"{last:,} steps")

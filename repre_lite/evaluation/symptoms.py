@@ -18,6 +18,7 @@ from .usual import ratio
 # kinds
 COLLAPSED, CHANCE, ALONE, BOUNDS = "collapsed", "contrast at chance", "reconstruction only", "log-variances"
 HIGH, LOW, REPEATS, ALIKE = "learning rate too high", "learning rate too low", "images repeat", "views alike"
+PATCHES = "patches alike"
 
 COPIES, FOUND = 0.5, 3  # equal images of an image; repeats in the sample: fewer are none
 COLLAPSED_STD = 0.1  # a spread below it is a collapse; one below twice it, if it began above four times it
@@ -30,6 +31,7 @@ SHARE = 0.01  # of the weighted sum of both losses: less is nothing
 KEPT = 1e-3  # of the gradient: less is nothing
 BOUND = 0.999 * math.exp(-UncertaintyWeighting().floor) / 2  # the largest weight that is learned
 SWING = 30.0  # times the change of its loss: learned weights change less
+SAME = 0.999  # cosine between patches: healthy runs of thousands of steps stay below 0.99
 BOTH = ("contrastive", "reconstruction")
 
 
@@ -120,6 +122,18 @@ def bounded(chart: Chart) -> Finding | None:
         otherwise = f"look why that loss is {loss:.2g}, or use weighting=fixed:1,1"
         return Finding(BOUNDS, shows, chart.remedy(["weighting_lr"], otherwise))
     return None
+
+
+def patches_alike(chart: Chart) -> Finding | None:
+    """The patches of an image are nearly one vector at the last tap."""
+    cosine = chart.last("patch_cosine")
+    if cosine is None or cosine < SAME:
+        return None
+    return Finding(
+        PATCHES,
+        f"the patches of an image have a mean cosine of {cosine:.4f} at the last tap, where 1 is the same vector everywhere",
+        "for dense tasks read an earlier tap; protocol='diversity' measures each",
+    )
 
 
 def collapsed(chart: Chart) -> Finding | None:

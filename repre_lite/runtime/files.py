@@ -21,6 +21,7 @@ from .errors import UserError
 from .quantise import restore
 
 TEMPORARY = ".writing-"
+RELATIVE_TO = "relative_to"  # in the metadata of a safetensors file
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -121,17 +122,25 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, restored if they are quantised, and metadata of a safetensors file. Raises UserError for any other file."""
+    """The tensors and the metadata of a safetensors file. Raises UserError for any other file.
+
+    Quantised tensors are restored. Those of a file whose metadata names another with `RELATIVE_TO`, as a path from its own
+    folder, are added to the other's.
+    """
     try:
         with safe_open(str(path), framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            return restore(tensors), stream.metadata() or {}
+            tensors, metadata = restore(tensors), stream.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give a run folder or a .safetensors file") from None
     except (SafetensorError, OSError):
         raise UserError(
             f"{path}: truncated, or not a safetensors file; give one written by a run or by export"
         ) from None
+    if RELATIVE_TO in metadata:
+        base, _ = load_tensors(Path(path).parent / metadata[RELATIVE_TO])
+        tensors = {name: base[name] + tensor for name, tensor in tensors.items()}
+    return tensors, metadata
 
 
 def create(folder: Path) -> Path:

@@ -168,6 +168,14 @@ def test_views_that_are_alike():
     assert kinds(metrics, facts | {"views": [views[0] | {"flip": 0.5}] * 2}) == ["healthy"]
 
 
+def test_patches_that_are_one_vector():
+    found = diagnose(*run(_patch_cosine=path(0.9992, 0.9999)))
+    assert [finding.kind for finding in found] == ["patches alike"] and "0.99" in found[0].shows
+    found = diagnose(*run(_patch_cosine=path(0.92, 0.988)))
+    assert found[0].kind == "healthy" and "became more alike at the last tap, cosine 0.9" in found[0].shows
+    assert "became less alike" in diagnose(*run(_patch_cosine=path(0.92, 0.5)))[0].shows
+
+
 def test_too_early_and_incomplete():
     metrics, facts = run("byol", spread=(0.01, 0.01))
     assert kinds(metrics[:12], facts) == ["too early"]
