@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from ..runtime.lazy import lazy
 
 _HOME = {
+    "Alike": "lessons.alike",
     "Attention": "attention",
     "Balance": "lessons.balance",
     "Bench": "bench",
@@ -23,6 +24,7 @@ _HOME = {
     "Inspector": "inspector",
     "Ladder": "ladder",
     "Levels": "levels",
+    "Luck": "lessons.luck",
     "Memory": "lessons.memory",
     "PatchSimilarity": "similarity",
     "Reconstructions": "reconstruction",
@@ -82,8 +84,10 @@ if TYPE_CHECKING:
     from .figure4 import Figure4
     from .inspector import Inspector
     from .ladder import Ladder
+    from .lessons.alike import Alike
     from .lessons.balance import Balance
     from .lessons.cost import Cost
+    from .lessons.luck import Luck
     from .lessons.memory import Memory
     from .lessons.similarity import Similarity
     from .levels import Levels
@@ -97,8 +101,8 @@ if TYPE_CHECKING:
 
     _pages: tuple[type[Page], ...] = (Attention, Bench, Curves, Inspector, Ladder, TapMixer)
     _visuals: tuple[type[Visual], ...] = (
-        *_pages, Balance, Cost, DenseProbe, Embedding, Figure4, Levels, Memory, PatchSimilarity, Reconstructions, Scrubber,
-        Similarity, Truth, TugOfWar, ViewPair,
+        *_pages, Alike, Balance, Cost, DenseProbe, Embedding, Figure4, Levels, Luck, Memory, PatchSimilarity, Reconstructions,
+        Scrubber, Similarity, Truth, TugOfWar, ViewPair,
     )  # fmt: skip
 
 

@@ -16,8 +16,12 @@ import repre_lite as rl
 from repre_lite import losses
 from repre_lite.decoder import FusionBlock, conv_fusion
 from repre_lite.encoder import tap_indices
+from repre_lite.evaluation.collapse import patch_cosine
+from repre_lite.evaluation.linear import fit_linear
+from repre_lite.evaluation.segmentation_metrics import confusion_matrix, miou
 from repre_lite.frameworks.base import cosine_to_one, follow
 from repre_lite.frameworks.queue import Queue
+from repre_lite.transfer.heads import Naive
 from repre_lite.visualize.kit.capture import capture
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
@@ -60,7 +64,9 @@ COMPARED = {
     "04": {"my_info_nce", "my_nt_xent", "my_queue_loss", "my_dino"},
     "05": {"my_simsiam", "my_follow", "my_coefficient", "my_byol", "my_queue", "my_teacher", "my_dino"},
     "06": {"my_total"},
+    "08": {"my_patch_cosine", "my_probe"},
     "09": {"my_attention"},
+    "11": {"my_miou", "MyHead"},
 }
 IN_THE_LESSON = {"07": {"my_contrast", "my_update"}}
 
@@ -160,6 +166,28 @@ def test_09_attention(lesson):
         mine = lesson("09")["my_attention"](vit.blocks[-1], sequence)
     blocks, _ = capture(vit, x[0])
     torch.testing.assert_close(mine[0], torch.from_numpy(blocks[-1].dense()), atol=1e-5, rtol=1e-4)
+
+
+def test_08_patch_cosine_and_probe(lesson):
+    space = lesson("08")
+    tap = torch.randn(3, 5, 4, 2) + 1
+    same(space["my_patch_cosine"](tap), patch_cosine(tap))
+    x, labels = torch.randn(60, 4), torch.arange(60) % 3
+    mine, theirs = space["my_probe"](x, labels, classes=3, penalty=0.05), fit_linear(x, labels, 3, penalty=0.05)
+    torch.testing.assert_close(mine(x), theirs(x), atol=2e-3, rtol=0)
+
+
+def test_11_miou_and_head(lesson):
+    space = lesson("11")
+    truth, guess = torch.randint(11, (4, 8, 8)), torch.randint(11, (4, 8, 8))
+    truth[truth == 7], guess[guess == 7] = 0, 0  # a class that occurs nowhere
+    assert float(space["my_miou"](truth, guess)) == pytest.approx(miou(confusion_matrix(truth, guess, 11)))
+    mine, theirs = space["MyHead"](6, 5, 3), Naive([4, 6], 3, width=5)
+    with torch.no_grad():
+        for own_one, copied in zip(mine.parameters(), theirs.layers.parameters(), strict=True):
+            own_one.copy_(copied)
+    maps = [torch.randn(2, 4, 4, 4), torch.randn(2, 6, 4, 4)]
+    same(mine(maps[1]), theirs(maps))
 
 
 # -- the exercises: every solution passes its check

@@ -27,6 +27,7 @@ def visuals(run, views, taps, tiny_runs):
     scenes, two = rl.scenes(range(3), size=32), Views((View(32),) * 2, 0)
     trained = {name: rl.load_run(tiny_runs[name]) for name in ("multi-0", "multi-1")}
     makers = {
+        "Alike": lambda: v.Alike.compute({"one": encoder, "two": encoder}, run.model.normalise, views),
         "Attention": lambda: v.Attention.compute(encoder, views[0], normalised[0]),
         "Balance": lambda: v.Balance.compute(rl.losses.UncertaintyWeighting()),
         "Bench": lambda: v.Bench.compute([trained["multi-0"]], images=images[:2]),
@@ -40,6 +41,7 @@ def visuals(run, views, taps, tiny_runs):
         "Inspector": lambda: v.Inspector.of_run(run, images[0]),
         "Ladder": lambda: v.Ladder.compute(run.decoder, taps, views, shown=2),
         "Levels": lambda: v.Levels.compute(encoder, views, normalised),
+        "Luck": lambda: v.Luck.compute(lambda freedom: 2.0 + 10 / freedom, studies=20, most=4),
         "Memory": lambda: v.Memory.compute(20),
         "PatchSimilarity": lambda: v.PatchSimilarity.compute({"run": trained["multi-0"]}, views),
         "Reconstructions": lambda: v.Reconstructions.compute(run, images[:3]),
