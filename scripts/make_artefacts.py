@@ -63,7 +63,8 @@ def pack(run: Path, out: Path) -> None:
         _difference(folder, out / SNAPSHOTS / folder.name, out)
     write_json(out / SUMMARY, read_json(run / SUMMARY))
     before, after = measure(rl.load_run(run)), measure(rl.load_run(out))
-    write_json(out / SUMMARY, read_json(run / SUMMARY) | after | {f"{name}_fp32": v for name, v in before.items()})
+    found = after | {f"{name}_fp32": value for name, value in before.items()} | untrained(rl.load_run(run))
+    write_json(out / SUMMARY, read_json(run / SUMMARY) | found)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out.name}: {size / 1e6:.1f} MB, fp32 {before}, packed {after}", flush=True)
 
@@ -90,6 +91,13 @@ def measure(run: rl.Run) -> dict[str, float]:
         "linear_top1": found["linear"],
         "scene_l1": round(float((drawn - view).abs().mean()), 5),
     }
+
+
+def untrained(run: rl.Run) -> dict[str, float]:
+    """The same accuracies of the encoder that the run began with."""
+    source = load_source("scenes", None, image_size=32)
+    found = accuracies(run.at(0).framework.evaluated, source, 20_000, 2_000, True)
+    return {"knn_top1_untrained": found["knn"], "linear_top1_untrained": found["linear"]}
 
 
 def main() -> None:
