@@ -28,15 +28,15 @@ def test_a_run_without_decoder_and_one_whose_images_are_gone(runs, small, monkey
 def test_a_swin_is_shown_stage_by_stage(runs, small, parsed):
     recipe = rl.recipe("scenes", arch="swin_micro", decoder_width=8, method={"hidden": 16, "out": 8})
     swin = Run(runs["none-0"].folder, recipe, RePre.from_recipe(recipe).eval(), [], {})
-    sections = visual_sections([Arm("Swin", (swin,))])
+    sections = {section.title: section.content for section in visual_sections([Arm("Swin", (swin,))])}
     parsed("".join(sections.values()))
     assert list(sections) == [
-        "Bench",
+        "Tap mixer",
         "Reconstructions",
         "Decoder ladder",
-        "Tap mixer",
+        "Patches alike",
         "Patch inspector",
         "Embedding",
     ]
-    assert "plain ViTs" in sections["Bench"]
+    assert "plain ViTs" in sections["Tap mixer"]
     assert "stage 2" in sections["Tap mixer"] and sum(map(len, sections.values())) < 3_000_000

@@ -130,7 +130,7 @@ def test_a_page_holds_everything_and_no_address():
     data = {"text": "</script><b>", "map": pack(np.zeros((2, 2), np.uint8))}
     page = to_html("ladder", data, {"rung": 1}, title='a "title"', sentence="a < b")
     assert not re.search("https?:|//cdn|import ", page) and page.count("</script>") == 2
-    assert 'aria-label="a &quot;title&quot;"' in page and "<noscript>a &lt; b</noscript>" in page
+    assert 'aria-label="a &quot;title&quot;"' in page and "<noscript><p>a &lt; b</p></noscript>" in page
     content = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
     assert content == {"kind": "ladder", "data": data, "state": {"rung": 1}}
     assert page == to_html("ladder", data, {"rung": 1}, 'a "title"', "a < b", script=False) + page_script()

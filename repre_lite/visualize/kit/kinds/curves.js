@@ -1,7 +1,8 @@
 /** Lines over steps, a chart for each panel; one cursor runs through all and reads their values, raw and smoothed. */
 kinds.curves = (ui, { panels, steps, few, words }) => {
   if (!panels.length) return () => "";
-  const SVG = "http://www.w3.org/2000/svg", [W, H, LEFT, RIGHT, TOP, BOTTOM] = [360, 190, 46, 10, 8, 22];
+  const parsed = make("template", { innerHTML: "<svg></svg>" }).content.firstChild;
+  const SVG = parsed.namespaceURI, [W, H, LEFT, RIGHT, TOP, BOTTOM] = [360, 190, 46, 10, 8, 22];
   const draw = (tag, attributes, text = "") => {
     const node = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
