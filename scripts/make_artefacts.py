@@ -3,9 +3,9 @@
 python scripts/make_artefacts.py [--steps 3000] [--runs runs/artefacts] [--only multi] [--jobs 1]
 
 All three start from the same encoder and see the same views: `vit_micro`, MoCo v3, 20,000 scenes, batches of 32. Training
-takes about an hour a run on one core and resumes by the same command. Packing follows when all three are finished: weights as small
-integers, snapshots as their difference from the end of the run, and what that costs in accuracy is measured and written
-beside them.
+takes about an hour a run on one quiet core and resumes by the same command. Packing follows when all three are finished:
+weights as small integers, snapshots as their difference from the end of the run, and what that costs in accuracy is
+measured and written beside them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from cells import accuracies
 
 import repre_lite as rl
 from repre_lite.course.artefacts import FOLDER
+from repre_lite.data.scenes import VAL_START
 from repre_lite.data.sources import load_source
+from repre_lite.encoder import TappedEncoder
 from repre_lite.recipes import Recipe
 from repre_lite.runs import DECODER, ENCODER, METRICS, RECIPE, SNAPSHOTS, SUMMARY, read_json
 from repre_lite.runtime.files import RELATIVE_TO, append_jsonl, load_tensors, save_tensors, write_json
 from repre_lite.runtime.quantise import shrink
+from repre_lite.visualize.kit.capture import capture, middle_half
+from repre_lite.visualize.truth import Truth
 
 ARMS = ("multi", "detached", "single")
 KEPT = {"multi": 8, "detached": 8, "single": 0}  # snapshots
@@ -89,6 +93,7 @@ def measure(run: rl.Run) -> dict[str, float]:
     return {
         "knn_top1": found["knn"],
         "linear_top1": found["linear"],
+        "attention_iou": attention_iou(run, run.evaluated),
         "scene_l1": round(float((drawn - view).abs().mean()), 5),
     }
 
@@ -96,8 +101,23 @@ def measure(run: rl.Run) -> dict[str, float]:
 def untrained(run: rl.Run) -> dict[str, float]:
     """The same accuracies of the encoder that the run began with."""
     source = load_source("scenes", None, image_size=32)
-    found = accuracies(run.at(0).framework.evaluated, source, 20_000, 2_000, True)
-    return {"knn_top1_untrained": found["knn"], "linear_top1_untrained": found["linear"]}
+    encoder = run.at(0).framework.evaluated
+    found = accuracies(encoder, source, 20_000, 2_000, True)
+    return {
+        "knn_top1_untrained": found["knn"],
+        "linear_top1_untrained": found["linear"],
+        "attention_iou_untrained": attention_iou(run, encoder),
+    }
+
+
+def attention_iou(run: rl.Run, encoder: TappedEncoder, count: int = 200) -> float:
+    """IoU of an object and the patches that hold 60 % of the class token's attention in the middle half of the blocks, mean
+    over `count` validation scenes."""
+    held = rl.scenes(range(VAL_START, VAL_START + count), size=run.recipe.image_size)
+    shift, scale = (torch.tensor(values).view(3, 1, 1) for values in (run.mean, run.std))
+    blocks = middle_half(capture(encoder.backbone, (held.images[0].float() / 255 - shift) / scale)[0])
+    truth = Truth.compute(encoder, lambda x: (x - shift) / scale, held, mass=0.6, blocks=blocks)
+    return round(float(truth.iou.mean()), 4)
 
 
 def main() -> None:

@@ -27,31 +27,32 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, i
     # which the loss is about equally curved in every direction.
     axes = _axes(features, penalty)  # (C, C)
     x = features @ axes  # (B, C)
-    start = nn.Linear(x.shape[1], classes, device=x.device, dtype=x.dtype)
-    nn.init.zeros_(start.weight)
-    nn.init.zeros_(start.bias)
-    optimiser = torch.optim.LBFGS(start.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+    layer = nn.Linear(x.shape[1], classes, device=x.device, dtype=x.dtype)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(start(x), labels) + penalty * (start.weight @ axes.T).square().sum()
+        loss = F.cross_entropy(layer(x), labels) + penalty * (layer.weight @ axes.T).square().sum()
         loss.backward()
         return loss
 
     optimiser.step(closure)
     with torch.no_grad():
-        start.weight.copy_(start.weight @ axes.T)
-    return start
+        layer.weight.copy_(layer.weight @ axes.T)
+    return layer
 
 
 def _axes(features: Tensor, penalty: float) -> Tensor:
     """M, (C, C), for which features @ M has a loss about as curved in every direction: the root of the inverse Hessian of
     a softmax at CURVATURE."""
-    x = features.double() - features.double().mean(0)
+    x = features.cpu().double()  # on the CPU: Apple's GPUs know neither fp64 nor eigenvectors
+    x = x - x.mean(0)
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     curved = CURVATURE * values.clamp(min=0) + 2 * penalty
-    scaled: Tensor = vectors * curved.rsqrt()  # (C, C)
-    return scaled.to(features.dtype)
+    axes: Tensor = vectors * curved.rsqrt()  # (C, C)
+    return axes.to(features)
 
 
 def _top1(layer: nn.Linear, features: Tensor, labels: Tensor) -> float:

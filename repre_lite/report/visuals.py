@@ -40,7 +40,7 @@ FITTED = 32  # images for the ladder's readouts and the mixer's means
 MOST_PIXELS = 1_000_000  # bytes of all reconstructions before compression: more, and they are shrunk
 MOST_RUNS, MOST_WEIGHTS = 3, 4_000_000  # on the bench
 INVITATION = (
-    "Encoder and decoder run in this page. The decoder redraws an image from the taps: features that the encoder holds at "
+    "Encoder and decoder run in this page. The decoder reconstructs an image from the taps: features that the encoder holds at "
     "several depths. Choose an image, open or paint your own; then leave a tap out, or take it from another image, and see "
     "what it carried."
 )

@@ -127,20 +127,27 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Quantised tensors are restored. Those of a file whose metadata names another with `RELATIVE_TO`, as a path from its own
     folder, are added to the other's.
     """
+    tensors, metadata = _read_tensors(path)
+    if RELATIVE_TO in metadata:
+        base, _ = _read_tensors(Path(path).parent / metadata[RELATIVE_TO])
+        if any(name not in base or base[name].shape != tensor.shape for name, tensor in tensors.items()):
+            raise UserError(f"{path}: does not fit {metadata[RELATIVE_TO]}; restore the files of one run")
+        tensors = {name: base[name] + tensor for name, tensor in tensors.items()}
+    return tensors, metadata
+
+
+def _read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """`load_tensors`, of one file alone."""
     try:
         with safe_open(str(path), framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            tensors, metadata = restore(tensors), stream.metadata() or {}
+            return restore(tensors), stream.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give a run folder or a .safetensors file") from None
     except (SafetensorError, OSError):
         raise UserError(
             f"{path}: truncated, or not a safetensors file; give one written by a run or by export"
         ) from None
-    if RELATIVE_TO in metadata:
-        base, _ = load_tensors(Path(path).parent / metadata[RELATIVE_TO])
-        tensors = {name: base[name] + tensor for name, tensor in tensors.items()}
-    return tensors, metadata
 
 
 def create(folder: Path) -> Path:

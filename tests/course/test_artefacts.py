@@ -71,6 +71,7 @@ def test_attention_finds_objects(name):
         found.append(
             float(Truth.compute(encoder, lambda x: (x - shift) / scale, NEW, mass=0.6, blocks=blocks).iou.mean())
         )
+    assert found == pytest.approx([run.summary["attention_iou"], run.summary["attention_iou_untrained"]], abs=0.01)
     assert found[0] > 1.4 * found[1] and found[0] > 1.4 * float(NEW.masks.float().mean())
 
 
@@ -89,3 +90,6 @@ def test_a_file_relative_to_another(tmp_path):
     save_tensors(tmp_path / SNAPSHOTS / "x.safetensors", shrink(moved), {RELATIVE_TO: "../base.safetensors"})
     found, _ = load_tensors(tmp_path / SNAPSHOTS / "x.safetensors")
     assert torch.allclose(found["w"], base["w"] + moved["w"], atol=1e-3)
+    save_tensors(tmp_path / "base.safetensors", {"v": base["w"]}, {})
+    with pytest.raises(rl.UserError, match="does not fit ../base.safetensors"):
+        load_tensors(tmp_path / SNAPSHOTS / "x.safetensors")

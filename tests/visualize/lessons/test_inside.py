@@ -9,13 +9,8 @@ from repre_lite.visualize.lessons.inside import shared_direction, three_encoders
 
 
 @pytest.mark.parametrize("figure", [three_encoders(), shared_direction()], ids=["encoders", "direction"])
-def test_all_text_is_legible_and_inside(figure):
-    figure.canvas.draw()
-    for text in figure.axes[0].texts:
-        box = text.get_window_extent()
-        assert text.get_fontsize() >= 9
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+def test_all_text_is_legible_and_inside(figure, legible):
+    legible(figure)
 
 
 def test_a_shared_vector_raises_the_cosine_and_no_shift_leaves_it():
