@@ -38,7 +38,7 @@ def add_reproduce(verbs: Any) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="optimiser steps of a run (default: 600 for local with scenes and cifar10, else the scale decides)",
+        help="optimiser steps of a run (default: 300 for local with scenes and cifar10, else the scale decides)",
         **recipe,
     )
     parser.add_argument(

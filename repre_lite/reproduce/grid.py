@@ -82,7 +82,7 @@ def _recipe(scale: str, size: str, changes: Mapping[str, Any], seed: int, overri
 def _note(fixed: bool, seeds: int | None, overrides: Mapping[str, Any]) -> str:
     """Whether the runs of `local` are those of the primary protocol."""
     held = primary()
-    kept = {"steps", "batch_size", "train_images", "precision"}
+    kept = held["recipe"].keys()
     changed = [
         f"{name} {overrides[name]}" for name in kept & overrides.keys() if overrides[name] != held["recipe"][name]
     ]

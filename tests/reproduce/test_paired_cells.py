@@ -80,8 +80,8 @@ def test_the_primary_protocol_is_what_local_runs():
         assert [line.labels[0] for line in made.lines] == list(held["arms"])
         for cell in made.cells:
             recipe = cell.recipe
-            assert (recipe.steps, recipe.batch_size, recipe.arch, recipe.precision) == (600, 64, "vit_micro", "fp32")
-            assert recipe.train_images == 10_000 and recipe.framework == "moco_v3"
+            assert (recipe.steps, recipe.batch_size, recipe.arch, recipe.precision) == (300, 32, "vit_micro", "fp32")
+            assert recipe.peak_lr == 1e-3 and recipe.train_images == 10_000 and recipe.framework == "moco_v3"
         wanted = {*held["measures"], *held["exploratory"]} - ({*held["only_scenes"]} if scale != "scenes" else set())
         assert set(made.measures) == wanted
     defined = {name for names in held["definitions"] for name in names.split(", ")}
