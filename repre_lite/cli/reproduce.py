@@ -22,7 +22,7 @@ def add_reproduce(verbs: Any) -> None:
         "--out",
         default="runs/reproduce",
         metavar="FOLDER",
-        help="holds cells/NAME, a run folder each, and TABLE-SCALE.md, .csv and .html (default runs/reproduce)",
+        help="holds cells/NAME, a run folder each, and TABLE-SCALE.md, .csv, .html and .cells.csv (default runs/reproduce)",
     )
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="cells at a time, on a CPU with one thread each (default 1)"

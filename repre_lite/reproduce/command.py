@@ -35,7 +35,7 @@ def reproduce(
     dry_run: bool = False,
     **overrides: Any,
 ) -> int:
-    """Run what is missing of a table's cells in `out`/cells, then write `out`/NAME-SCALE.md, .csv and .html.
+    """Run what is missing of a table's cells in `out`/cells, then write `out`/NAME-SCALE.md, .csv, .html and .cells.csv.
 
     `only`: a pattern of the names of cells, such as `*moby*`; the table then has what is there. `dry_run`: print the cells
     and their cost, and do nothing. `overrides`: of every recipe. Returns an exit status.

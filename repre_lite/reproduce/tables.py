@@ -81,12 +81,17 @@ def _said(found: Paired, measure: str) -> str:
 
 
 def write(table: Table, out: Path, figure: str = "") -> list[Path]:
-    """Write the table into `out` as .md, .csv and .html, each atomically; `figure`: HTML that comes after it."""
+    """Write the table into `out` as .md, .csv, .html and, run by run, .cells.csv, each atomically; `figure`: HTML that
+    comes after it."""
     held = results(table, out)
-    paths = [out / f"{table.stem}.{suffix}" for suffix in ("md", "csv", "html")]
-    for path, content in zip(
-        paths, (markdown(table, held, out), as_csv(table, held), html(table, held, out, figure)), strict=True
-    ):
+    contents = {
+        "md": markdown(table, held, out),
+        "csv": as_csv(table, held),
+        "html": html(table, held, out, figure),
+        "cells.csv": cells_csv(table, out),
+    }
+    paths = [out / f"{table.stem}.{suffix}" for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
         files.write_text(path, content)
     return paths
 
@@ -138,6 +143,19 @@ def as_csv(table: Table, held: Sequence[Result]) -> str:
             _plain(None if mean is None or half is None else mean + half),
             result.verdict, _plain(result.paper), _plain(result.reported), result.doubt,
         ])  # fmt: skip
+    return stream.getvalue()
+
+
+def cells_csv(table: Table, out: Path) -> str:
+    """One line for each trained cell: what was measured of its run, and the seconds that it trained."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    measures = [key for key in table.measures if key in MEASURES]
+    writer.writerow(["cell", "seed", *measures, "training_seconds"])
+    for cell in table.cells:
+        found = summary_of(cell, out)
+        if found.get("finished") and BROKEN not in found:
+            writer.writerow([cell.name, cell.seed, *(_plain(found.get(key)) for key in (*measures, "wall_seconds"))])
     return stream.getvalue()
 
 

@@ -112,7 +112,7 @@ def test_csv_holds_plain_numbers(tmp_path):
     made = table("table4", "scenes", 3)
     fill(made, tmp_path, moco)
     paths = write(made, tmp_path)
-    assert [path.name for path in paths] == [f"table4-scenes.{suffix}" for suffix in ("md", "csv", "html")]
+    assert [path.name for path in paths] == [f"table4-scenes.{suffix}" for suffix in ("md", "csv", "html", "cells.csv")]
     with open(paths[1], newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     found = next(line for line in lines if line["cells"] == "scenes-moco_v3-vit_micro-multi")
@@ -122,6 +122,12 @@ def test_csv_holds_plain_numbers(tmp_path):
     assert found["verdict"] == "exploratory" and found["paper_difference"] == "0.7" and found["paper"] == ""
     missing = next(line for line in lines if line["cells"].startswith("scenes-moby"))
     assert missing["mean"] == missing["difference"] == missing["verdict"] == "" and missing["seeds"] == "0"
+    with open(paths[3], newline="", encoding="utf-8") as stream:
+        cells = {line["cell"]: line for line in csv.DictReader(stream)}
+    assert {name for name in cells if "byol" in name} == set()
+    for seed, value in enumerate((0.71, 0.72, 0.73)):
+        held = cells[f"scenes-moco_v3-vit_micro-multi-{seed}"]
+        assert held["seed"] == str(seed) and float(held["linear_top1"]) == pytest.approx(value)
 
 
 def test_a_cell_that_broke_off_counts_nowhere(tmp_path):
