@@ -1,133 +1,113 @@
-"""Patch cosine over time and by tap, `multi` beside `detached`: does the branch keep the patches of an image apart?
+"""Patch cosine over time and by tap, each arm beside `detached`: does the branch keep the patches of an image apart?
 
-python scripts/patch_cosine.py [--seeds 8] [--steps 128] [--jobs 2] [--out results/patch_cosine.json]
+repre-lite reproduce local --scale scenes --out runs/reproduce
+python scripts/patch_cosine.py runs/reproduce [--scale scenes] [--out results/patch_cosine.md]
 
-MoCo v3, vit_micro, 10,000 scenes, batches of 32. Both arms of a seed start from the same encoder and see the same views;
-the encoder of `detached` is trained by the contrastive loss alone. Measured on 512 validation scenes, which are used for
-nothing else: the mean cosine between the patches of an image at each of the four taps, after 0, 2, 4, 8, ... steps. The
-table, beside the JSON file as Markdown, gives `multi` minus `detached` paired by seed, with a 95 % interval. Every finished
-run is written, and the same command resumes. 16 runs of 128 steps take about 40 minutes on one core.
+Nothing is trained here: the paired runs of `reproduce local` logged the mean cosine between the patches of an image while
+they trained (last tap, the views of the step, the same in all arms of a seed), and measured it at every tap at their end, on
+512 validation images. The table pairs them by seed, with a 95 % interval.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from cells import Images, by_seed, fill, images, load, open_table
-
-import repre_lite as rl
-from repre_lite.evaluation.diversity import measure_diversity
-from repre_lite.recipes import Recipe
+from repre_lite.reproduce.cells import Cell, Table
+from repre_lite.reproduce.folders import folder_of, summary_of
+from repre_lite.reproduce.grid import table
 from repre_lite.reproduce.statistics import paired, verdict
-from repre_lite.runtime.files import write_json, write_text
-from repre_lite.training.loop import Training, steps
+from repre_lite.runs import METRICS, RECIPE, read_json
+from repre_lite.runtime.errors import UserError
+from repre_lite.runtime.files import read_jsonl, write_text
 
-ARMS = ("multi", "detached")
-TRAIN, BATCH = 10_000, 32
-
-
-def moments(total: int) -> list[int]:
-    """Steps after which the cosine is measured: 0, the powers of two below `total`, and `total`."""
-    return [0, *(2**power for power in range(1, total.bit_length()) if 2**power < total), total]
+MOMENTS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)  # of a run
 
 
-def cosines(recipe: Recipe, which: Images) -> dict[str, Any]:
-    """Train by a recipe; `steps`, and for each of them the patch cosine at each tap, shallow to deep."""
-    torch.set_num_threads(1)
-    source = load(which)
-    assert source.val is not None
-    training = Training(recipe, source)
-    wanted, found = moments(training.total_steps), []
-
-    def measure() -> None:
-        encoder = training.model.framework.evaluated
-        encoder.eval()
-        found.append(measure_diversity(encoder, source.val.images, source.mean, source.std)["patch_cosine"])
-        training.model.train()
-
-    measure()
-    for _ in steps(training):
-        if training.step in wanted:
-            measure()
-    return {"steps": wanted, "patch_cosine": [[round(value, 5) for value in taps] for taps in found]}
+def measured(cell: Cell, out: Path) -> bool:
+    """Whether a cell is trained, and its patch cosine measured."""
+    return "diversity" in summary_of(cell, out)
 
 
-def table(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For each moment and tap: the means of both arms, their paired difference, its interval and the verdict."""
-    first: dict[str, Any] = next(iter(cells.values()))
-    rows: list[dict[str, Any]] = []
-    for (moment, step), tap in itertools.product(enumerate(first["steps"]), range(len(first["patch_cosine"][0]))):
-        multi, detached = (
-            {seed: cell["patch_cosine"][moment][tap] for seed, cell in by_seed(cells, arm).items()} for arm in ARMS
-        )
-        found = paired(multi, detached)
-        mean, half = found.mean or 0.0, found.half or 0.0
-        rows.append(
-            {
-                "step": step,
-                "tap": tap + 1,
-                "multi": round(sum(multi.values()) / len(multi), 4),
-                "detached": round(sum(detached.values()) / len(detached), 4),
-                "difference": round(mean, 4),
-                "half": round(half, 4),
-                "pairs": found.n,
-                "verdict": verdict(found, 0),
-            }
-        )
-    return rows
+def logged(cell: Cell, out: Path) -> list[float]:
+    """The patch cosine of the last tap at the logged steps nearest to `MOMENTS`."""
+    lines = [line for line in read_jsonl(folder_of(cell, out) / METRICS) if "patch_cosine" in line]
+    return [float(min(lines, key=lambda line: abs(line["step"] - step))["patch_cosine"]) for step in moments(cell)]
 
 
-def markdown(rows: list[dict[str, Any]], head: Mapping[str, Any]) -> str:
-    """The table as text."""
-    lines = [
-        "# Patch cosine: `multi` minus `detached`",
-        "",
-        f"{head['what']}. {head['hardware']}, torch {head['versions']['torch']}, {head['date']}. 95 % intervals of the "
-        "paired differences; made by `scripts/patch_cosine.py`.",
-        "",
-        "| step | tap | multi | detached | difference | verdict |",
-        "|---:|---:|---:|---:|---:|---|",
+def moments(cell: Cell) -> list[int]:
+    """The steps that are looked at, at least 1."""
+    assert cell.recipe.steps is not None
+    return [max(1, round(share * cell.recipe.steps)) for share in MOMENTS]
+
+
+def by_tap(cell: Cell, out: Path) -> list[float]:
+    """The patch cosine of every tap at the end of the run, shallow to deep."""
+    return [float(value) for value in summary_of(cell, out)["diversity"]["patch_cosine"]]
+
+
+def rows(
+    made: Table, out: Path, values: Callable[[Cell, Path], Sequence[float]]
+) -> Iterator[tuple[int, str, list[str]]]:
+    """For each place in `values` and arm: the place, the arm, and mean, mean of the base, difference and verdict."""
+    held = {
+        line.name: {cell.seed: values(cell, out) for cell in made.of(line.name) if measured(cell, out)}
+        for line in made.lines
+    }
+    for line in made.lines:
+        if line.base is None or not (seeds := sorted(held[line.name].keys() & held[line.base].keys())):
+            continue
+        for place in range(len(held[line.name][seeds[0]])):
+            ours, base = ({seed: held[name][seed][place] for seed in seeds} for name in (line.name, line.base))
+            found = paired(ours, base, made.level)
+            half = "" if found.half is None else f" ± {found.half:.4f}"
+            shown = [f"{sum(each.values()) / len(seeds):.4f}" for each in (ours, base)]
+            shown += [f"{found.mean:+.4f}{half}", verdict(found, 0), str(found.n)]
+            yield place, line.labels[0], shown
+
+
+def markdown(made: Table, out: Path) -> str:
+    """Both tables as text."""
+    steps, base = moments(made.cells[0]), made.lines[0].labels[0]
+    head = ["arm", "cosine", base, "difference", "verdict", "pairs"]
+    late = [[f"{place + 1}", arm, *shown] for place, arm, shown in rows(made, out, by_tap)]
+    early = [[f"{steps[place]}", arm, *shown] for place, arm, shown in rows(made, out, logged)]
+    if not late:
+        raise UserError(f"{out} holds no pair of finished runs: run `repre-lite reproduce local` first")
+    parts = [
+        f"# Patch cosine: each arm minus `{base}`",
+        f"MoCo v3, vit_micro, {made.scale}, {made.cells[0].recipe.steps} steps of {made.cells[0].recipe.batch_size} images. "
+        f"95 % intervals of the differences, paired by seed. {machine(made, out)} Made by `scripts/patch_cosine.py`.",
+        "## By tap, at the end, 512 validation images",
+        _text(["tap", *head], late),
+        "## Last tap while training, on the views of the step",
+        _text(["step", *head], early),
     ]
-    lines += [
-        f"| {r['step']} | {r['tap']} | {r['multi']:.3f} | {r['detached']:.3f} | {r['difference']:+.3f} ± {r['half']:.3f} | "
-        f"{r['verdict']} |"
-        for r in rows
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def machine(made: Table, out: Path) -> str:
+    """Hardware and version of torch of the first run."""
+    held: dict[str, Any] = read_json(next(folder_of(cell, out) / RECIPE for cell in made.cells if measured(cell, out)))
+    return f"{held['hardware']}, torch {held['versions']['torch']}."
+
+
+def _text(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:
-    """Parse the options, fill the table, write the differences."""
+    """Parse the options, read the runs, write and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=128)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default 1)")
-    parser.add_argument("--out", type=Path, default=Path("results/patch_cosine.json"))
+    parser.add_argument("folder", type=Path, help="the --out of `repre-lite reproduce local`")
+    parser.add_argument("--scale", choices=("scenes", "cifar10"), default="scenes")
+    parser.add_argument("--out", type=Path, default=Path("results/patch_cosine.md"))
     options = parser.parse_args()
-    measured = {
-        "what": f"MoCo v3, vit_micro, {TRAIN:,} scenes, batches of {BATCH}, {options.steps} steps; mean cosine between "
-        "the patches of one image, 512 validation scenes",
-        "steps": options.steps,
-    }
-    held, which = open_table(options.out, measured), images("scenes", None, TRAIN)
-    cells: dict[str, Any] = {}
-    for seed, arm in itertools.product(range(options.seeds), ARMS):
-        recipe = rl.recipe(
-            "scenes", "moco_v3", seed=seed, steps=options.steps, batch_size=BATCH, base_lr=8e-3, train_images=TRAIN,
-            reconstruction=arm, device="cpu", precision="fp32",
-        )  # fmt: skip
-        cells[f"{arm} {seed}"] = partial(cosines, recipe, which)
-    fill(options.out, held, cells, options.jobs)
-    held["table"] = table(held["cells"])
-    write_json(options.out, held)
-    text = markdown(held["table"], held)
-    write_text(options.out.with_suffix(".md"), text)
+    text = markdown(table("local", options.scale), options.folder)
+    write_text(options.out, text)
     print(text)
 
 

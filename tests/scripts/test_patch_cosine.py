@@ -1,14 +1,15 @@
-"""The table of patch cosines: when it is measured, and how it is paired."""
+"""The tables of patch cosines: which steps, and what is paired with what."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-import repre_lite as rl
-from repre_lite.evaluation.diversity import measure_diversity
-from tests.small import TINY
+from repre_lite.reproduce.folders import folder_of
+from repre_lite.reproduce.grid import table
+from repre_lite.runtime.errors import UserError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -20,32 +21,33 @@ def script():
     sys.path.remove(str(SCRIPTS))
 
 
-def test_moments(script):
-    assert script.moments(128) == [0, 2, 4, 8, 16, 32, 64, 128]
-    assert script.moments(3) == [0, 2, 3] and script.moments(1) == [0, 1]
+def write(cell, out, early, taps):
+    """A finished run that logged `early` at steps 1, 3, 6, ... and has the cosines `taps` at its end."""
+    folder = folder_of(cell, out)
+    folder.mkdir(parents=True)
+    lines = [{"step": step, "patch_cosine": early + step / 1000} for step in (1, *range(3, 301, 3))] + [{"step": 300}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "summary.json").write_text(json.dumps({"finished": True, "diversity": {"patch_cosine": taps}}))
+    (folder / "recipe.json").write_text(json.dumps({"hardware": "a core", "versions": {"torch": "2"}}))
 
 
-def test_it_begins_with_the_untrained_encoder_and_ends_with_the_trained_one(script, tmp_path):
-    which = script.images("scenes", None, 64)
-    recipe = rl.recipe("scenes", "moco_v3", steps=3, batch_size=8, train_images=64, device="cpu", encoder=TINY)
-    found = script.cosines(recipe, which)
-    assert found["steps"] == [0, 2, 3] and [len(taps) for taps in found["patch_cosine"]] == [4, 4, 4]
-    source, run = script.load(which), rl.train(recipe, tmp_path / "run", quiet=True)
-    last = measure_diversity(run.evaluated, source.val.images, source.mean, source.std)["patch_cosine"]
-    assert found["patch_cosine"][2] == pytest.approx(last, abs=1e-4)
-    assert found["patch_cosine"][0] != pytest.approx(last, abs=1e-4)
+def test_differences_are_of_one_seed(script, tmp_path):
+    made = table("local", "scenes")
+    multi, base = (next(line for line in made.lines if line.labels == (arm,)) for arm in ("multi", "detached"))
+    for seed, (ours, theirs) in enumerate([(0.6, 0.8), (0.5, 0.7), (0.7, 0.91)]):
+        write(made.of(multi.name)[seed], tmp_path, 0.1 * seed, [ours, 0.9])
+        write(made.of(base.name)[seed], tmp_path, 0.1 * seed, [theirs, 0.9])
+    write(made.of(base.name)[3], tmp_path, 0.0, [0.1, 0.1])  # has no partner yet
+    text = script.markdown(made, tmp_path)
+    assert "| 1 | multi | 0.6000 | 0.8033 | -0.2033 ± 0.0143 | lower | 3 |" in text
+    assert "| 2 | multi | 0.9000 | 0.9000 | +0.0000 ± 0.0000 | no difference shown | 3 |" in text
+    steps = [
+        line.split(" | ")[0].strip("| ") for line in text.split("while training")[1].splitlines() if "multi" in line
+    ]
+    assert steps == ["1", "3", "9", "30", "60", "90", "150", "300"]
+    assert "| 9 | multi | 0.1090 | 0.1090 |" in text and "| single |" not in text
 
 
-def test_differences_are_of_one_seed(script):
-    def cell(one, two):
-        return {"steps": [0, 2], "patch_cosine": [[0.5, 0.5], [one, two]]}
-
-    cells = {"multi 0": cell(0.6, 0.9), "detached 0": cell(0.8, 0.9), "multi 1": cell(0.5, 0.8),
-             "detached 1": cell(0.7, 0.9), "multi 2": cell(0.7, 0.9), "detached 2": cell(0.91, 0.8)}  # fmt: skip
-    rows = script.table(cells)
-    assert [(row["step"], row["tap"]) for row in rows] == [(0, 1), (0, 2), (2, 1), (2, 2)]
-    assert rows[2]["difference"] == pytest.approx(-0.2033, abs=1e-4) and rows[2]["verdict"] == "lower"
-    assert rows[3]["difference"] == pytest.approx(0.0, abs=1e-4) and rows[3]["verdict"] == "no difference shown"
-    assert rows[0]["verdict"] == "no difference shown" and rows[0]["half"] == 0
-    text = script.markdown(rows, {"what": "w", "hardware": "h", "versions": {"torch": "t"}, "date": "d"})
-    assert "| 2 | 1 | 0.600 | 0.803 | -0.203 ±" in text
+def test_without_a_pair_it_says_what_to_run(script, tmp_path):
+    with pytest.raises(UserError, match="run `repre-lite reproduce local` first"):
+        script.markdown(table("local", "scenes"), tmp_path)
