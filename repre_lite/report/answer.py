@@ -77,8 +77,13 @@ def lead(arms: Sequence[Arm]) -> str:
     against = f", against {' and '.join(controls)}" if controls else ""
     gain = ""
     if len(arms) == 2 and (gaps := arms[1].gaps(arms[0], key)):
-        seeds = f"{len(gaps)} seed" + "s" * (len(gaps) > 1)
-        gain = f" The difference is {100 * statistics.fmean(gaps.values()):+.1f} points over {seeds}."
+        gap = 100 * statistics.fmean(gaps.values())
+        pairs = (
+            f"on average over {len(gaps)} pairs of runs"
+            if len(gaps) > 1
+            else "in one pair of runs, which decides nothing"
+        )
+        gain = f" With {arms[1].name} it is {abs(gap):.1f} points {'higher' if gap >= 0 else 'lower'} {pairs}."
     return f"{what}{(ACCURACIES | ONLINE)[key]} {', '.join(ours)}{against}.{gain}"
 
 
