@@ -26,7 +26,7 @@ _HOME = {
     "scenes": "data.scenes",
     "training_steps": "training.loop",
     "train": "training.train",
-    "Stopped": "runtime.stopping",
+    "Stopped": "runtime.errors",
     "Run": "runs",
     "load_run": "runs",
     "artefact": "course.artefacts",
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from .recipes import Recipe, recipe
     from .repre import ReconstructionBranch, RePre
     from .runs import Run, load_run
-    from .runtime.errors import UserError
-    from .runtime.stopping import Stopped
+    from .runtime.errors import Stopped, UserError
     from .training.loop import training_steps
     from .training.train import train
 

@@ -38,6 +38,11 @@ class Features(NamedTuple):
     taps: tuple[Tensor, ...]
 
 
+torch.serialization.add_safe_globals(
+    [Taps, Features]
+)  # saved features are loaded as tensors only, torch.load's default
+
+
 def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> Features:
     """Pooled feature and taps of a plain timm ViT or Swin in one forward pass.
 
@@ -215,8 +220,7 @@ def square(image_size: Any) -> int:
 def patch_of(backbone: nn.Module) -> int:
     """The side in pixels of the patch each vector of the first map stands for; a ResNet below a ViT counts."""
     embed: Any = unwrap(backbone).patch_embed
-    ratio = embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0]
-    return int(ratio)
+    return int(embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0])
 
 
 # Name -> (timm name, arguments of ours). The arguments that depend on the image size are filled in by `architecture`.
@@ -280,7 +284,7 @@ def build_encoder(
         raise UserError(f"positions={positions}: choose one of {', '.join(POSITIONS)}")
     try:
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
-    except (AssertionError, ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+    except Exception as error:  # whatever timm raises for arguments that do not fit
         raise UserError(f"arch={name} does not take image_size={image_size}: {_first_line(error)}") from None
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)

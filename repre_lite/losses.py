@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,8 +64,10 @@ def pixel_l1(reconstruction: Tensor, view: Tensor) -> Tensor:
     """Equation 3: mean absolute difference of the reconstruction and the augmented view before normalisation.
 
     Both (B, 3, H, W), the view in [0, 1], the reconstruction linear and not clipped. Result >= 0. Raises UserError if
-    the shapes differ.
+    the shapes differ, or if the view holds whole numbers, 0 to 255.
     """
+    if not view.is_floating_point():
+        raise UserError(f"the view holds {view.dtype} numbers; give them in [0, 1], as view / 255")
     if reconstruction.shape != view.shape:
         raise UserError(
             f"reconstruction {tuple(reconstruction.shape)} and view {tuple(view.shape)} differ in shape; "
@@ -106,7 +110,8 @@ class UncertaintyWeighting(nn.Module):
         super().__init__()
         self.floor = floor
         self.log_variances = nn.Parameter(torch.zeros(2))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+        # 1 if s is set; a number and not a bool, since helpers average buffers too: any above 0 counts
+        self.register_buffer("initialised", torch.zeros(()))
 
     def forward(self, contrastive: Tensor, reconstruction: Tensor) -> Tensor:
         """Two scalars >= 0 -> the scalar to minimise.
@@ -124,10 +129,10 @@ class UncertaintyWeighting(nn.Module):
     def _start(self, losses: Tensor) -> None:
         """Set s = log L from the first finite losses (2,), equal on all processes; keep s above the floor."""
         losses = all_mean(losses)
-        first = losses.isfinite().all() & ~self.initialised
+        first = losses.isfinite().all() & (self.initialised == 0)
         s = torch.where(first, losses.clamp(min=1e-8).log(), self.log_variances)
         self.log_variances.copy_(s.clamp(min=self.floor))
-        self.initialised |= first
+        self.initialised.masked_fill_(first, 1)
 
     @property
     def weights(self) -> Tensor:
@@ -167,6 +172,6 @@ def build_weighting(text: str) -> UncertaintyWeighting | FixedWeighting:
         weights = [float(number) for number in numbers.split(",")]
     except ValueError:
         weights = []
-    if kind != "fixed" or len(weights) != 2 or min(weights) < 0:
+    if kind != "fixed" or len(weights) != 2 or not all(0 <= weight < math.inf for weight in weights):
         raise UserError(f"weighting={text}: give uncertainty, or fixed:L1,L2 with two numbers >= 0, such as fixed:1,1")
     return FixedWeighting(*weights)

@@ -236,13 +236,18 @@ class ReconstructionBranch(nn.Module):
             )
         return pixel_l1(at_least_fp32(self.decoder(taps)), view)
 
-    def weigh(self, contrastive: Tensor, reconstruction: Tensor, loss_floor: float = 0.0) -> Tensor:
+    def weigh(self, contrastive: Tensor | float, reconstruction: Tensor, loss_floor: float = 0.0) -> Tensor:
         """Equation 4; `loss_floor` is the lowest value of the contrastive loss (-1 for a negative cosine).
 
         Raises UserError for a loss below its floor: on a CPU at once, elsewhere only calls 1, 10 and 100 look at it,
         since the host has to wait for that.
         """
-        contrastive = contrastive - loss_floor
+        contrastive = torch.as_tensor(contrastive, device=reconstruction.device)
+        if contrastive.numel() != 1:
+            raise UserError(
+                f"the contrastive loss is of shape {tuple(contrastive.shape)}, not one number; give its mean"
+            )
+        contrastive = contrastive.reshape(()) - loss_floor
         self.calls += 1
         if self.calls in (1, 10, 100) and isinstance(self.weighting, UncertaintyWeighting):
             check_not_negative(torch.stack([contrastive, reconstruction]).detach())

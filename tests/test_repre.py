@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import repre_lite as rl
 from repre_lite.frameworks.base import encode_views
@@ -258,11 +259,39 @@ def test_the_branch_goes_through_other_peoples_tools(tmp_path):
     assert torch.equal(copy.deepcopy(branch)(taps, view), branch(taps, view))
     torch.save(branch.state_dict(), tmp_path / "branch.pt")
     assert set(torch.load(tmp_path / "branch.pt", weights_only=True)) == set(branch.state_dict())
+    torch.save(rl.encode(backbone, view), tmp_path / "features.pt")
+    loaded = torch.load(tmp_path / "features.pt", weights_only=True)
+    assert torch.equal(loaded.taps[0], taps[0]) and loaded.taps.indices == taps.indices
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": get_ema_multi_avg_fn(0.9)}])
+def test_an_average_of_the_branch_with_its_buffers_stays_set(options):
+    branch, loss = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32), torch.tensor(3.0)
+    average = AveragedModel(branch, use_buffers=True, **options)
+    for _ in range(3):
+        branch.weigh(loss, loss)
+        average.update_parameters(branch)
+    held = average.module.weighting.log_variances.clone()
+    average.module.weigh(loss + 9, loss + 9)
+    assert torch.equal(average.module.weighting.log_variances, held)
+
+
+def test_losses_as_loops_have_them():
+    branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32)
+    reconstruction = torch.tensor(0.5)
+    expected = branch.weigh(torch.tensor(3.0), reconstruction)
+    for loss in (3.0, 3, torch.tensor([3.0]), torch.tensor(3.0, dtype=torch.float64)):
+        assert torch.equal(branch.weigh(loss, reconstruction), expected)
+    with pytest.raises(rl.UserError, match=r"shape \(2,\), not one number"):
+        branch.weigh(torch.tensor([3.0, 3.0]), reconstruction)
+    view = views()[0]
+    with pytest.raises(rl.UserError, match=r"uint8 numbers; give them in \[0, 1\]"):
+        branch(rl.encode(backbone_of(), view).taps, (view * 255).to(torch.uint8))
 
 
 def test_the_branch_around_a_wrapped_backbone():
     backbone, view = backbone_of().eval(), views()[0]
-    for wrapped in (torch.compile(backbone, backend="eager"), torch.optim.swa_utils.AveragedModel(backbone)):
+    for wrapped in (torch.compile(backbone, backend="eager"), AveragedModel(backbone)):
         branch = rl.ReconstructionBranch.for_backbone(wrapped, image_size=32)
         assert branch(rl.encode(wrapped, view).taps, view).isfinite()
 

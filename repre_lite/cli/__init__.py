@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from ..runtime.errors import UserError
+from ..runtime.errors import Stopped, UserError
 from .options import in_options
 from .parser import build_parser
 
@@ -15,25 +15,60 @@ from .parser import build_parser
 # sibling that another program keeps from running: two threads on a busy machine then train several times slower than one.
 PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
+SHARED = ("pretrain", "evaluate", "transfer", "reproduce")  # the verbs that several processes do together
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb and return its exit status: 0; 2 for invalid input; 128 + signal if stopped; 1 for a crash."""
+    """Run a verb and return its exit status: 0; 2 for invalid input; 128 + signal if stopped; 1 for a crash.
+
+    Of several processes that torchrun started, the main one prints.
+    """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     try:
-        parser = build_parser()
-        parsed, more = parser.parse_known_args(arguments)
-        options = vars(parsed)
-        if options.pop("verb") == "lab":  # options for JupyterLab
-            options["more"] = more
-        elif more:
-            parser.error(f"unrecognized arguments: {' '.join(more)}")
-        module, function = options.pop("run").split(":")
-        return int(getattr(import_module(module), function)(**options) or 0)
+        if _launched():
+            from ..runtime.together import together
+
+            return together(lambda: _run(arguments), _say)
+        return _run(arguments)
     except UserError as error:
-        print(f"repre-lite: {in_options(str(error))}", file=sys.stderr)
+        _say(str(error))
         return 2
+    except Stopped as stop:
+        if not _launched() or _is_first():
+            print(stop, file=sys.stderr)
+        return 128 + stop.signum
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = build_parser()
+    parsed, more = parser.parse_known_args(arguments)
+    options = vars(parsed)
+    verb = options.pop("verb")
+    if verb == "lab":  # options for JupyterLab
+        options["more"] = more
+    elif more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if _launched() and verb not in SHARED:
+        if not _is_first():
+            return 0
+        os.environ["WORLD_SIZE"] = "1"  # the others do not take part
+    module, function = options.pop("run").split(":")
+    return int(getattr(import_module(module), function)(**options) or 0)
+
+
+def _launched() -> bool:
+    """Whether torchrun started this process as one of several; as `runtime.distributed.launched`, without torch."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(message: str) -> None:
+    print(f"repre-lite: {in_options(message)}", file=sys.stderr)

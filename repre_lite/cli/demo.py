@@ -18,7 +18,6 @@ from ..runs import RECIPE, SUMMARY, Run, merge_summary, read_json
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..runtime.lock import locked
-from ..runtime.stopping import Stopped
 from ..training.train import train
 
 IMAGES = 8_000
@@ -29,11 +28,14 @@ ON_GPU = {"steps": 2000}
 def demo(out: str, steps: int | None, device: str) -> int:
     """Train RePre with MoCo v3 on the scenes, evaluate it beside its controls, plot, and suggest what to try next."""
     folder, began = Path(out), time.perf_counter()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"out={out}: is a file; choose another folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise UserError(f"out={out}: the folder holds files but no run; choose an empty or new folder")
     place = pick_device(device)
     settings: dict[str, Any] = dict(ON_CPU if place.type == "cpu" else ON_GPU)
-    settings["steps"] = steps or settings["steps"]
+    if steps is not None:
+        settings["steps"] = steps
     wanted = recipe("scenes", "moco_v3", train_images=IMAGES, device=device, **settings)
     if folder.exists():
         with locked(folder):
@@ -41,11 +43,7 @@ def demo(out: str, steps: int | None, device: str) -> int:
     print(
         f"RePre with MoCo v3: {wanted.arch}, {IMAGES} scenes, {wanted.steps} steps of {wanted.batch_size} on {place.type}"
     )
-    try:
-        run = train(wanted, folder)
-    except Stopped as stop:
-        print(stop)
-        return 128 + stop.signum
+    run = train(wanted, folder)
     source = load_source("scenes", None, image_size=wanted.image_size, train_images=IMAGES)
     untrained = RePre.from_recipe(wanted, run.mean, run.std).framework.evaluated
     results = score_encoder(run.evaluated, untrained, source, ["knn"], place, run.mean, run.std)

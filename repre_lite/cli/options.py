@@ -29,6 +29,7 @@ OTHERS = (
     "only",
     "jobs",
     "transfer_data",
+    "dry_run",
 )  # named in messages, and no field of a recipe
 
 

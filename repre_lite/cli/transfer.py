@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ..runtime import distributed
-from ..runtime.stopping import Stopped
 from ..transfer import settings
 from ..transfer.run import transfer as run
 
@@ -16,13 +14,7 @@ SHOWN = ("miou", "miou_majority", "macc", "boundary_iou", "box_map", "box_map50"
 def transfer(source: str, task: str, out: str, scale: str, **options: Any) -> int:
     """Train by the recipe, then print the scores beside those of the untrained encoder if they were asked for."""
     wanted = settings.transfer_recipe(source, task, scale, **options)
-    try:
-        summary = run(wanted, out)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    finally:
-        distributed.finish()
+    summary = run(wanted, out)
     if distributed.is_main():
         for name in SHOWN:
             for key in (name, f"{name}_untrained"):

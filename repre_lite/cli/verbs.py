@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..recipes import SCALES, Recipe, override, recipe
 from ..runs import SUMMARY, merge_summary
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
-from ..runtime.stopping import Stopped
+from ..runtime.progress import say
 from ..training.train import train
 from .options import in_options
 
@@ -22,13 +23,7 @@ def pretrain(out: str, assignments: Sequence[str], **options: Any) -> int:
     """`repre-lite pretrain`: train, then print the results."""
     wanted = override(recipe(**options), assignments)
     _announce(wanted)
-    try:
-        run = train(wanted, out)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    finally:
-        distributed.finish()
+    run = train(wanted, out)
     if distributed.is_main():
         show = ("online_knn_top1", "reconstruction_l1", "images_per_second", "wall_seconds")
         print(
@@ -39,11 +34,10 @@ def pretrain(out: str, assignments: Sequence[str], **options: Any) -> int:
 
 def _announce(wanted: Recipe) -> None:
     """Print the learning rate; and warn if the full size of a scale is about to run on a CPU, where it takes days."""
-    if distributed.is_main():
-        print(f"learning rate {wanted.peak_lr:g} (base {wanted.base_lr:g} for 256 images, batch {wanted.batch_size})")
+    say(f"learning rate {wanted.peak_lr:g} (base {wanted.base_lr:g} for 256 images, batch {wanted.batch_size})")
     on_cpu = pick_device(wanted.device).type == "cpu"
     if on_cpu and wanted.size == "full" and wanted.steps is None and not wanted.arch.endswith("micro"):
-        print(
+        say(
             f"{wanted.scale} at full size ({wanted.arch}, {wanted.epochs} epochs) is meant for a GPU; on a CPU it takes "
             "days. --size small is the form for a CPU"
         )
@@ -67,15 +61,14 @@ def evaluate(
     set_threads()
     place = pick_device(device)
     distributed.start(place)
-    try:
-        if source == RANDOM and image_size is None and scale is not None:
-            image_size = SCALES[scale]["image_size"]
-        read = read_source(source, arch, image_size, seed)
-        results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
-        main = distributed.is_main()
-    finally:
-        distributed.finish()
-    if main and read.run is not None and results:
+    if source == RANDOM and image_size is None and scale is not None:
+        image_size = SCALES[scale]["image_size"]
+    read = read_source(source, arch, image_size, seed)
+    if read.run is not None and not os.access(read.run, os.W_OK):
+        say(f"{read.run}: cannot be written, so the results are only printed")
+        read = dataclasses.replace(read, run=None)
+    results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
+    if distributed.is_main() and read.run is not None and results:
         merge_summary(read.run, results)
         print(f"written into {read.run / SUMMARY}")
     return 0

@@ -27,6 +27,7 @@ from .image_set import choose
 from .listing import list_images
 from .reading import THREADS, Decoding, opened, read_image, upright_size
 from .scenes import CLASS_NAMES, VAL_START, scenes
+from .survey import folder_levels
 
 IGNORE = -100  # the class of a pixel that does not count, as in torch.nn.functional.cross_entropy
 SCENES_TRAIN, SCENES_VAL = 2_000, 500
@@ -131,7 +132,8 @@ def load_masks(
     classes = named or tuple(map(str, range(max(len(pixels[0]) for _, pixels in found.values()))))
     if len(classes) < 2:
         raise UserError(f"data={plain_text(root)}: the masks hold {len(classes)} class; two or more are needed")
-    train, val = (_file_set(root, part, parts[part], *found[part], classes, ignore_label) for part in parts)
+    decoding = Decoding(folder_levels([image for image, _ in parts["train"]]))
+    train, val = (_file_set(root, part, parts[part], *found[part], classes, ignore_label, decoding) for part in parts)
     return MaskSource(root.name, train.subset(train_images, seed), val)
 
 
@@ -255,17 +257,20 @@ def _file_set(
     counts: Sequence[Tensor],
     classes: tuple[str, ...],
     ignore_label: int,
+    decoding: Decoding,
 ) -> MaskSet:
     names = tuple(image.relative_to(root / "images" / part).with_suffix("").as_posix() for image, _ in pairs)
     pixels = torch.stack(list(counts))
     pixels = F.pad(pixels, (0, len(classes) - pixels.shape[1]))  # (n, classes)
-    return MaskSet(classes, names, tuple(sizes), pixels, partial(_read_pair, tuple(pairs), ignore_label))
+    return MaskSet(classes, names, tuple(sizes), pixels, partial(_read_pair, tuple(pairs), ignore_label, decoding))
 
 
-def _read_pair(pairs: Sequence[tuple[Path, Path]], ignore_label: int, index: int) -> tuple[Tensor, Tensor]:
+def _read_pair(
+    pairs: Sequence[tuple[Path, Path]], ignore_label: int, decoding: Decoding, index: int
+) -> tuple[Tensor, Tensor]:
     image, mask = pairs[index]
-    pixels = torch.from_numpy(np.array(_readable(read_image, image)).transpose(2, 0, 1).copy())  # (3, H, W)
-    return pixels, read_mask(mask, ignore_label)
+    pixels = np.array(_readable(lambda path: read_image(path, decoding), image)).transpose(2, 0, 1)  # (3, H, W)
+    return torch.from_numpy(pixels.copy()), read_mask(mask, ignore_label)
 
 
 def read_mask(path: Path, ignore_label: int = 255) -> Tensor:

@@ -57,6 +57,10 @@ def read_image(path: Path, decoding: Decoding | None = None) -> Image.Image:
     decoding = decoding or Decoding()
 
     def decode(image: Image.Image) -> Image.Image:
+        if is_scrambled(image):
+            raise UserError(
+                f"{plain_text(path)}: 16-bit colour in separate planes, which Pillow misreads; save it as RGB"
+            )
         halved = is_halved(image)  # is known before the pixels are decoded only
         rgb = to_rgb(image, decoding.levels)
         if halved and decoding.levels is None and np.asarray(rgb).max(initial=0) < DARK:
@@ -111,6 +115,13 @@ def is_halved(image: Image.Image) -> bool:
     """Whether Pillow will keep only the upper 8 bits of a 16-bit colour image that is opened and not loaded."""
     tiles = getattr(image, "tile", [])
     return not is_deep(image) and any(";16" in str(tile) for tile in tiles)
+
+
+def is_scrambled(image: Image.Image) -> bool:
+    """Whether Pillow will read the 16 bits of an uncompressed TIFF with a plane for each colour as two 8-bit pixels."""
+    tags = getattr(image, "tag_v2", {})  # 258: bits of each colour, 284: 2 for separate planes
+    tiles = getattr(image, "tile", [])
+    return not is_deep(image) and tags.get(284) == 2 and max(tags.get(258, (8,))) > 8 and tiles[0][0] == "raw"
 
 
 def square(image: Image.Image, side: int) -> Image.Image:

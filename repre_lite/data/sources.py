@@ -108,6 +108,8 @@ def _scenes(image_size: int, train_images: int | None) -> Source:
 
 def _folder(data: str | Path) -> Path:
     root = Path(data)
+    if str(data) == "":  # Path("") is the working directory
+        raise UserError("data= is empty; give the folder that holds the images")
     if not root.exists():
         raise UserError(f"data={plain_text(root)}: no such folder; give one that holds images")
     if not root.is_dir():

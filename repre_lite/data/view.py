@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..runtime.errors import UserError
@@ -33,12 +34,24 @@ class View:
         """Check the values."""
         if self.interpolation not in ("bilinear", "bicubic"):
             raise UserError(f"interpolation={self.interpolation!r} of a View: choose bilinear or bicubic")
-        if self.size < 1:
+        if not isinstance(self.size, int) or self.size < 1:
             raise UserError(f"size={self.size} of a View: give a number of pixels, 1 or more")
+        for name, count in (("scale", 2), ("ratio", 2), ("jitter", 4), ("blur_sigma", 2)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple | list) or len(values) != count or not all(map(_is_number, values)):
+                raise UserError(f"{name}={values} of a View: give {count} numbers, such as {getattr(View, name)}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"scale={self.scale} of a View: give two shares of the area, 0 < low <= high <= 1")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"ratio={self.ratio} of a View: give two positive ratios, low <= high")
+        if min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise UserError(f"jitter={self.jitter} of a View: give strengths of 0 or more, of the hue at most 0.5")
+        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise UserError(f"blur_sigma={self.blur_sigma} of a View: give two widths in pixels, 0 < low <= high")
         for name in ("flip", "jitter_p", "grey", "blur", "solarise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name}={getattr(self, name)} of a View: a probability is between 0 and 1")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

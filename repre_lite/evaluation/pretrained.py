@@ -33,7 +33,7 @@ def load_pretrained(name: str, image_size: int | None = None) -> TappedEncoder:
         others = timm.list_pretrained(name.partition(".")[0] + "*")
         hint = f"; choose {others[0]}" if others else f"; give random with arch={name} for the untrained encoder"
         raise UserError(f"{name}: timm has no pretrained weights of this name{hint}")
-    size = square(image_size or found.input_size[-1])
+    size = square(found.input_size[-1] if image_size is None else image_size)
     arguments: dict[str, Any] = {} if size == found.input_size[-1] else {"img_size": size}
     try:
         with torch.device("meta"):  # what does not fit is found out before anything is downloaded

@@ -46,6 +46,9 @@ def run_protocols(
     images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`; `epochs`: of linear-sgd and finetune. All that `dense` finds is written to
     dense.json in the run folder. Raises UserError if the images do not allow what is asked.
     """
+    for name, given, least in (("train_images", train_images, 2), ("blocks", blocks, 1), ("epochs", epochs, 1)):
+        if given is not None and given < least:
+            raise UserError(f"{name}={given}: give {least} or more")
     results: dict[str, Any] = {}
     untrained = None if read.random else read.untrained()
     masks = _masks(read, scale, data, train_images, ignore_label) if "dense" in protocols else None

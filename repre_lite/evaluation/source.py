@@ -74,9 +74,9 @@ class EncoderSource:
             return load_source(scale, data, size, train_images)
         return load_source(
             scale or held.scale,
-            data or (held.data if scale in (None, held.scale) else None),
+            held.data if data is None and scale in (None, held.scale) else data,
             size,
-            train_images or held.train_images,
+            held.train_images if train_images is None else train_images,
             held.seed,
             held.skip_unreadable,
             held.max_pixels,
@@ -123,8 +123,9 @@ def _random(arch: str | None, image_size: int | None, seed: int) -> EncoderSourc
     """The untrained encoder `arch`, the control of any other."""
     if arch is None:
         raise UserError(f"{RANDOM}: say with arch= which encoder, such as arch=vit_micro")
+    usual = 32 if arch.endswith("_micro") else 224
     with fork(seed, "encoder"):
-        encoder = build_encoder(arch, image_size or (32 if arch.endswith("_micro") else 224)).eval()
+        encoder = build_encoder(arch, usual if image_size is None else image_size).eval()
     description = _describe(encoder, IMAGENET_MEAN, IMAGENET_STD)
     return EncoderSource(f"{RANDOM} {arch}", encoder, IMAGENET_MEAN, IMAGENET_STD, None, None, description, random=True)
 

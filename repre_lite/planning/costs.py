@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode  # documented under this name
 
+from ..losses import FixedWeighting
 from ..recipes import Recipe
 from ..repre import RePre
 from ..runtime import flops
@@ -31,12 +35,12 @@ def step_flops(recipe: Recipe) -> int:
 class Remembered:
     """A context that adds up the memory a forward pass keeps for the backward pass.
 
-    `total` is in bytes; memory shared by tensors counts once, parameters and buffers of the module do not count.
-    `blocks` holds the share of each transformer block.
+    `total` is in bytes; memory shared by tensors counts once, that of `own` (None: parameters and buffers of the module)
+    does not count. `blocks` holds the share of each transformer block.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        own = (*module.parameters(), *module.buffers())
+    def __init__(self, module: nn.Module, own: Iterable[Tensor] | None = None) -> None:
+        own = chain(module.parameters(), module.buffers()) if own is None else own
         self.held: dict[int, Any] = {id(tensor.untyped_storage()): tensor.untyped_storage() for tensor in own}
         self.total = 0
         self.blocks: dict[Any, int] = {}
@@ -73,14 +77,23 @@ class Remembered:
 def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
     """Bytes a step keeps for its backward pass: once, per image, and of the latter the most that one block keeps.
 
-    From batches of 2 and 4 on the CPU, assuming a straight line. Autocast keeps in bf16 there what it keeps in fp16 on a GPU.
+    From batches of 2 and 4 of the CPU's operations, assuming a straight line. Autocast keeps in bf16 there what it keeps in
+    fp16 on a GPU. Nothing is computed: tensors have shapes and no contents, since a CPU without bf16 would take minutes.
     """
-    model = RePre.from_recipe(recipe)
+    with torch.device("meta"):
+        model = RePre.from_recipe(recipe)
+    if model.weighting is not None:
+        model.weighting = FixedWeighting()  # learned weights look at the losses
     found = []
-    for batch in (2, 4):
-        views = blank_views(recipe, batch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half), Remembered(model) as kept:
-            model(views)
-        found.append((kept.total, max(kept.blocks.values())))
+    with FakeTensorMode():
+        state = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
+            for name, tensor in chain(model.named_parameters(), model.named_buffers())
+        }
+        for batch in (2, 4):
+            views = blank_views(recipe, batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half), Remembered(model, state.values()) as kept:
+                torch.func.functional_call(model, state, (views,))
+            found.append((kept.total, max(kept.blocks.values())))
     (few, _), (many, most) = found
     return 2 * few - many, (many - few) // 2, most // 4

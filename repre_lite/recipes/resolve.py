@@ -11,7 +11,8 @@ import ast
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data.view import View
@@ -94,9 +95,13 @@ def patch_side(arch: str, image_size: int, patch_size: int | None) -> int:
 
 
 def _several_sizes(held: Recipe) -> Recipe:
-    """Views smaller than the images need an encoder that takes both sizes."""
+    """Views smaller than the images need an encoder that takes both sizes. Raises UserError for one that is not whole patches."""
     if all(view.size == held.image_size for view in held.views):
         return held
+    patch = patch_side(held.arch, held.image_size, held.patch_size)
+    for index, view in enumerate(held.views):
+        if view.size % patch:
+            raise UserError(f"set views.{index}.size={view.size}: give a multiple of the patches' {patch} pixels")
     several: dict[str, Any] = {"strict_img_size": False} if "swin" in held.arch else {"dynamic_img_size": True}
     return dataclasses.replace(held, encoder=several | held.encoder)
 
@@ -107,12 +112,30 @@ def method_settings(cls: type[Framework]) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items() if name != "encoder"}
 
 
-def _check_method(cls: type[Framework], given: Iterable[str]) -> None:
-    """Raise UserError for a setting that the framework does not have."""
+def _check_method(cls: type[Framework], given: Mapping[str, Any]) -> None:
+    """Raise UserError for a setting that the framework does not have, and for a value it cannot have."""
     known = method_settings(cls)
-    for name in given:
+    for name, value in given.items():
         if name not in known:
             raise UserError(f"method.{name}: {cls.__name__} has no such setting; it has {', '.join(known) or 'none'}")
+        if (wanted := _misfit(name, value, known[name])) is not None:
+            raise UserError(f"set method.{name}={value}: give {wanted}")
+
+
+def _misfit(name: str, value: Any, default: Any) -> str | None:
+    """What a framework's setting must be, by its `default`, if `value` is not that."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if "momentum" in name:
+            return None if number and 0 <= value <= 1 else "a number from 0 to 1"
+        return None if number and value > 0 else "a number above 0"
+    if value is None and default is None:
+        return None
+    least = 0 if default in (0, 1) else 1  # numbers of epochs; 0 switches them off
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and value >= least else f"a whole number, {least} or more"
 
 
 def override(held: Recipe, assignments: Iterable[str]) -> Recipe:
@@ -131,7 +154,7 @@ def override(held: Recipe, assignments: Iterable[str]) -> Recipe:
             held = dataclasses.replace(held, views=_changed_view(held.views, names[0], names[1], value))
         else:
             if place == "method":
-                _check_method(framework_class(held.framework), names)
+                _check_method(framework_class(held.framework), {names[0]: value})
             changed: Any = {place: getattr(held, place) | {names[0]: value}}
             held = dataclasses.replace(held, **changed)
     return _several_sizes(held)

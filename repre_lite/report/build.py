@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
         raise UserError(f"out={target}: give a file name that ends in .html")
     if not target.parent.is_dir():
         raise UserError(f"out={target}: the folder {target.parent} does not exist; create it first")
+    if not os.access(target.parent, os.W_OK):
+        raise UserError(f"out={target}: the folder {target.parent} cannot be written; give a file elsewhere with out=")
     if not bench_only:
         extra("sklearn.manifold")  # said before the work, not after it
     set_threads()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from ..runtime import distributed
 from ..runtime.device import set_threads
 from ..runtime.errors import UserError
 from ..runtime.lock import InUseError, locked
-from ..runtime.stopping import Stopped
+from ..runtime.progress import say
 from .cells import Cell, Table
 from .figures import figure
 from .folders import BROKEN, check, done, left, summary_of
@@ -44,11 +43,15 @@ def reproduce(
     wanted = table(name, scale, seeds, **overrides)
     chosen = [cell for cell in wanted.cells if only is None or fnmatchcase(cell.name, only)]
     if not chosen:
-        raise UserError(f"only={only}: no cell has such a name; dry_run lists them, such as {wanted.cells[0].name}")
+        raise UserError(
+            f"only={only}: no cell has such a name; dry_run=True lists them, such as {wanted.cells[0].name}"
+        )
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"out={out}: is a file; choose another folder")
     if dry_run:
         check(chosen, folder)
-        print(plan(wanted, chosen, folder))
+        say(plan(wanted, chosen, folder))
         return 0
     if wanted.name in ("table2", "table3") and scale == "imagenet1k" and overrides.get("transfer_data") is None:
         needed = {"table2": "COCO", "table3": "Cityscapes"}[wanted.name]
@@ -56,15 +59,8 @@ def reproduce(
     if distributed.is_main():
         for key, why in missing(wanted.measures).items():
             print(f"{MEASURES[key].label}: left out, {why}", flush=True)
-    try:
-        run_cells(chosen, folder, jobs)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    finally:
-        main = distributed.is_main()
-        distributed.finish()
-    if main:
+    run_cells(chosen, folder, jobs)
+    if distributed.is_main():
         paths = write_table(wanted, folder)
         print(markdown(wanted, results(wanted, folder), folder))
         print("written: " + ", ".join(map(str, paths)))

@@ -14,8 +14,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from ..runtime.errors import UserError
-from ..runtime.stopping import Stopped
+from ..runtime.errors import Stopped, UserError
 from .cells import Cell
 
 Work = Callable[[Sequence[Cell], Path], None]

@@ -76,7 +76,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """The records of a file, none if there is no file. Lines that are not JSON objects, torn by a kill, are left out."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     records = []
     for line in text.splitlines():

@@ -11,14 +11,6 @@ import torch
 from . import distributed
 
 
-class Stopped(Exception):  # noqa: N818  (the run is not in error)
-    """SIGINT or SIGTERM came and the run was saved; resume it by running the same command. `signum` is the signal."""
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
-
-
 @contextmanager
 def collected_signals() -> Iterator[list[int]]:
     """Inside, SIGINT and SIGTERM are collected instead of ending the process, if this is the main thread."""

@@ -23,6 +23,7 @@ from ..recipes import Recipe, identity
 from ..repre import Losses, RePre
 from ..runs import checkpoint_of, images_of
 from ..runtime import distributed
+from ..runtime.compiling import check_compiler
 from ..runtime.device import pick_device, pick_precision, set_threads
 from ..runtime.memory import enough_memory
 from ..runtime.randomness import generator
@@ -44,6 +45,8 @@ class Training:
         self.recipe = recipe
         self.device = pick_device(recipe.device)
         self.precision = pick_precision(recipe.precision, self.device)
+        if recipe.compile:
+            check_compiler(self.device)
         distributed.start(self.device)
         self.source = source or images_of(recipe)
         images = self.source.train.images

@@ -13,6 +13,7 @@ from ..data.workers import watched
 from ..evaluation.doctor import EARLY, HEALTHY, SLOW, diagnose
 from ..evaluation.features import extract_shared
 from ..evaluation.knn import knn_top1
+from ..evaluation.score import unfit
 from ..recipes import Recipe
 from ..runs import (
     CHECKPOINT,
@@ -32,10 +33,11 @@ from ..runs import (
 )
 from ..runs import save_networks as save
 from ..runtime import distributed, files
+from ..runtime.errors import Stopped
 from ..runtime.lock import locked
 from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
-from ..runtime.stopping import Stopped, agreed, collected_signals
+from ..runtime.stopping import agreed, collected_signals
 from .facts import facts, summary
 from .loop import Training, steps
 from .nonfinite import Rewind
@@ -60,8 +62,8 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
         if distributed.is_main() and out.is_dir():
             stack.enter_context(locked(out))
         training = Training(recipe)
-        if training.source.labelled is None or training.source.val is None:
-            say("no labelled val/ images, so k-NN is skipped", quiet)
+        if (reason := unfit(training.source)) is not None:
+            say(f"{reason}, so k-NN is skipped", quiet)
         found = NOTHING
         if distributed.is_main():
             if not out.is_dir():
@@ -143,13 +145,14 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
 
 @torch.no_grad()
 def online_knn(training: Training) -> float | None:
-    """k-NN top-1 of the evaluated encoder on a few thousand images; None without labelled validation images.
+    """k-NN top-1 of the evaluated encoder on a few thousand images; None if they have no labels, or only one class.
 
     Raises NonFiniteError if the features are not finite.
     """
     source, encoder = training.source, training.model.framework.evaluated
-    if source.labelled is None or source.val is None:
+    if unfit(source) is not None:
         return None
+    assert source.labelled is not None and source.val is not None
     train, val = source.labelled.subset(KNN_TRAIN), source.val.subset(KNN_VAL)
     x, x_val = (extract_shared(encoder, part.images, source.mean, source.std) for part in (train, val))
     if not (x.isfinite().all() and x_val.isfinite().all()):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.listing import suffixes
+from ..data.reading import Decoding
+from ..data.survey import folder_levels
 from ..runtime.errors import UserError
 from ..runtime.text import plain_text
 from .objects import Annotated, Found, ObjectSource, checked
@@ -51,10 +53,10 @@ def _coco(root: Path, skip_broken: bool) -> ObjectSource | None:
     held = [_coco_json(path) for path in parts if path is not None]
     classes = tuple(str(c["name"]) for c in sorted(held[0]["categories"], key=lambda c: c["id"]))
     train, val = (
-        checked(list(_coco_images(root, path, values)), classes, skip_broken)
+        list(_coco_images(root, path, values))
         for path, values in zip([p for p in parts if p is not None], held, strict=True)
     )
-    return ObjectSource(train, val)
+    return _source(train, val, classes, skip_broken)
 
 
 def _coco_file(root: Path, part: str) -> Path | None:
@@ -118,7 +120,13 @@ def _voc(root: Path, skip_broken: bool) -> ObjectSource | None:
     classes = tuple(sorted({found.label for image in train for found in image.objects}))
     if not classes:
         raise UserError(f"data={plain_text(root)}: no training image has an object; check the annotations")
-    return ObjectSource(checked(train, classes, skip_broken), checked(val, classes, skip_broken))
+    return _source(train, val, classes, skip_broken)
+
+
+def _source(train: list[Annotated], val: list[Annotated], classes: tuple[str, ...], skip_broken: bool) -> ObjectSource:
+    """Both parts; images of more than 8 bits are decoded by one rule, that of the images to learn from."""
+    decoding = Decoding(folder_levels([image.path for image in train]))
+    return ObjectSource(*(checked(part, classes, skip_broken, decoding) for part in (train, val)))
 
 
 def _voc_parts(root: Path) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import choose
-from ..data.reading import THREADS, read_image, upright_size
+from ..data.reading import THREADS, Decoding, read_image, upright_size
 from ..data.scenes import CLASS_NAMES, VAL_START, scenes
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress, say
@@ -135,7 +135,9 @@ class Annotated:
     size: tuple[int, int] | None = None
 
 
-def checked(images: Sequence[Annotated], classes: tuple[str, ...], skip_broken: bool = False) -> ObjectSet:
+def checked(
+    images: Sequence[Annotated], classes: tuple[str, ...], skip_broken: bool = False, decoding: Decoding | None = None
+) -> ObjectSet:
     """The images and their objects, after a look at every file and annotation.
 
     Boxes are cut at the image's edge. Raises UserError naming the first image that is missing or of another size than its
@@ -157,7 +159,7 @@ def checked(images: Sequence[Annotated], classes: tuple[str, ...], skip_broken: 
         say(f"{len(broken)} broken annotations left out, the first: {broken[0]}")
     paths = tuple(image.path for image, _ in kept)
     names = tuple(plain_text(path.name) for path in paths)
-    return ObjectSet(classes, names, tuple(size for _, size in kept), objects, _ReadFiles(paths))
+    return ObjectSet(classes, names, tuple(size for _, size in kept), objects, _ReadFiles(paths, decoding))
 
 
 def _sizes(images: Sequence[Annotated], complain: Callable[[str], None]) -> list[tuple[int, int] | None]:
@@ -250,9 +252,11 @@ def encode_mask(mask: Tensor) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _ReadFiles:
     paths: tuple[Path, ...]
+    decoding: Decoding | None
 
     def __call__(self, index: int) -> Tensor:
-        return torch.from_numpy(np.array(read_image(self.paths[index])).transpose(2, 0, 1).copy())
+        image = read_image(self.paths[index], self.decoding)
+        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
 
 def scene_objects(image_size: int, train_images: int | None = None) -> ObjectSource:

@@ -30,12 +30,12 @@ from ..runs import (
 )
 from ..runtime import distributed, files
 from ..runtime.device import describe_device
-from ..runtime.errors import UserError
+from ..runtime.errors import Stopped, UserError
 from ..runtime.lock import locked
 from ..runtime.memory import enough_memory, peak_memory
 from ..runtime.progress import Progress, say
 from ..runtime.provenance import git_commit, versions
-from ..runtime.stopping import Stopped, agreed, collected_signals
+from ..runtime.stopping import agreed, collected_signals
 from .loop import Transfer
 from .settings import HOW, NEVER_RUN, TransferRecipe, identity
 

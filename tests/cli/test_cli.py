@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 import repre_lite as rl
-from repre_lite.cli import main
+from repre_lite.cli import main, verbs
+from repre_lite.evaluation.source import EncoderSource
 from repre_lite.runtime.lock import locked
 
 TINY = ["--steps", "6", "--batch-size", "16", "--train-images", "64"]
@@ -166,6 +167,10 @@ BAD = [
     (["pretrain", "--out", "{out}", "--scale", "scenes", "--data", "{empty}"], "--data"),
     (["pretrain", "--out", "{file}", *TINY], "--out"),
     (["pretrain", "--scale", "scenes"], "--out"),
+    (["pretrain", "--out", "{out}", "--scale", "folder", "--data", ""], "--data"),
+    (["demo", "--out", "{file}"], "--out"),
+    (["reproduce", "local", "--out", "{file}", "--seeds", "1", "--dry-run"], "--out"),
+    (["demo", "--out", "{out}", "--steps", "0"], "--steps 0"),
     (["evaluate", "{missing}"], "no such file"),
     (["evaluate", "{empty}"], "recipe.json"),
     (["evaluate", "{file}", "--scale", "scenes"], "safetensors"),
@@ -200,6 +205,19 @@ def test_an_unreadable_picture_is_named_or_skipped(tree, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert pretrain(tmp_path / "run", *where, "--skip-unreadable") == 0
     assert rl.load_run(tmp_path / "run").summary["skipped_images"] == 1
+
+
+def test_a_run_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    (tmp_path / "recipe.json").write_text("{}")
+    assert main(["report", str(tmp_path)]) == 2  # before the work
+    assert "cannot be written; give a file elsewhere with --out" in capsys.readouterr().err
+    read = EncoderSource("run", None, (), (), None, tmp_path, {})
+    monkeypatch.setattr(verbs, "read_source", lambda *_: read)
+    monkeypatch.setattr(verbs, "run_protocols", lambda read, *_: {"knn_top1": 0.5})
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert "cannot be written, so the results are only printed" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
 def test_demo_leaves_a_folder_alone_that_another_process_writes_into(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Images of more than 8 bits: one rule for a folder, and a gradient from black to white stays one."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,38 @@ def test_what_is_not_a_number_does_not_count(tmp_path):
     assert (grey(save(tmp_path / "b.tif", np.full((4, 4), np.nan, np.float32))) == 0).all()
 
 
+def corrected(path, tag, before, after):
+    """The TIFF at `path` with another value of a tag of one short number, which Pillow does not write."""
+    entry, other = (struct.pack("<HHIHH", tag, 3, 1, value, 0) for value in (before, after))
+    data = path.read_bytes()
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, other))
+    return path
+
+
+def test_unsigned_numbers_of_32_bits(tmp_path):
+    path = save(tmp_path / "a.tif", (GRADIENT * (2**32 - 1)).astype(np.uint32).view(np.int32))
+    assert np.abs(grey(corrected(path, 339, 2, 1)) - BYTES).max() <= 1
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+def test_white_may_be_zero(top, tmp_path):
+    path = save(tmp_path / "a.tif", ((1 - GRADIENT) * top).astype(np.uint8 if top == 255 else np.uint16))
+    assert np.abs(grey(corrected(path, 262, 1, 0)) - BYTES).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"), [("-9999", "<f4"), ("-3.4028234663852886e+38", "<f4"), ("65535", "<u2"), ("nan", "<f4")]
+)
+def test_no_data_is_black_and_does_not_count(said, kind, tmp_path):
+    values = (GRADIENT * 2000).astype(kind)
+    values[5] = float(said)
+    path = save(tmp_path / "a.tif", values, tiffinfo={42113: said})
+    expected = np.where(np.arange(12)[:, None] == 5, 0, BYTES)
+    assert np.abs(grey(path) - expected).max() <= 1
+    assert folder_levels([path]).floating[1] in (2000, 1.0)
+
+
 def test_constant_images(tmp_path):
     assert (grey(save(tmp_path / "black.png", np.zeros((4, 4), np.uint16))) == 0).all()
     assert (grey(save(tmp_path / "white.png", np.full((4, 4), 700, np.uint16))) == 255).all()
@@ -91,7 +125,6 @@ def test_a_source_scales_training_and_validation_alike(size, tmp_path, capsys):
 
 def deep_colour(path, top):
     """A 16-bit RGB PNG, which Pillow reads and does not write."""
-    import struct
     import zlib
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +138,18 @@ def deep_colour(path, top):
     data = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     return path
+
+
+def test_sixteen_bit_colour_in_planes_is_refused(tmp_path):
+    held = ((256, 16), (257, 12), (258, 16), (259, 1), (262, 2), (277, 3), (284, 2))
+    entries = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in held]
+    entries[2] = struct.pack("<HHII", 258, 3, 3, 200)  # three numbers, at byte 200
+    entries += [struct.pack("<HHII", tag, 4, 3, at) for tag, at in ((273, 206), (279, 218))]
+    data = b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(sorted(entries)) + bytes(4)
+    data = data.ljust(200, b"\0") + struct.pack("<3H", 16, 16, 16) + struct.pack("<6I", 230, 614, 998, 384, 384, 384)
+    (tmp_path / "a.tif").write_bytes(data + (GRADIENT * 65535).astype("<u2").tobytes() * 3)
+    with pytest.raises(UserError, match=r"a.tif: 16-bit colour in separate planes"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_sixteen_bit_colour_is_read_by_its_upper_half_or_refused(tmp_path):

@@ -45,6 +45,15 @@ def test_images_and_masks_come_in_pairs(tree):
     assert source.val.pixels.tolist() == [[84, 0, 0], [0, 84, 0]]
 
 
+def test_deep_images_are_scaled_by_the_rule_of_those_to_learn_from(tree):
+    for part, top in (("train", 4095), ("val", 1000)):
+        for i, path in enumerate(sorted((tree / "images" / part).iterdir())):
+            Image.fromarray(np.full((8, 12), top // (i + 1), np.uint16)).save(path)
+    source = load_masks(tree)
+    assert [int(source.train[i][0].max()) for i in range(2)] == [255, 127]
+    assert [int(source.val[i][0].max()) for i in range(2)] == [62, 31]
+
+
 def test_names_other_suffixes_folders_and_palettes(tree):
     (tree / "classes.txt").write_text("sky\nroad\ntree\nnever\n")
     write(tree / "images/train/town/a.jpg", np.zeros((8, 12, 3)))

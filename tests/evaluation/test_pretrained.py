@@ -108,7 +108,11 @@ def test_a_download_that_fails_is_one_line(monkeypatch, capsys):
         (["random"], "random: say with --arch which encoder"),
         (["random", "--arch", "vit_nothing"], "--arch vit_nothing: no such encoder"),
         (["random", "--arch", "vit_micro", "--image-size", "33"], "--image-size 33"),
+        (["random", "--arch", "vit_micro", "--image-size", "0"], "--image-size 0"),
         (["random", "--arch", "vit_micro"], "--scale"),
+        (["random", "--arch", "vit_micro", "--data", ""], "--data is empty"),
+        (["random", "--arch", "vit_micro", "--scale", "scenes", "--train-images", "0"], "--train-images 0: give 2"),
+        (["random", "--arch", "vit_micro", "--scale", "scenes", "--epochs", "0"], "--epochs 0: give 1"),
         (["vit_tiny_patch16_224", "--arch", "vit_micro"], "--arch vit_micro goes with the source random"),
         (["resnet18"], "is not a timm ViT or Swin"),
         (

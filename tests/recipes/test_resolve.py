@@ -82,11 +82,22 @@ def test_assignments_change_views_method_and_encoder():
 @pytest.mark.parametrize(
     "assignment",
     ["views.2.scale=1,1", "views.0.zoom=2", "views.0.scale=0.5", "method.heat=1", "views.0=1", "lr=3", "method.temperature",
-     "views.0.scale=2,3", "views.0.interpolation=nearest"],
+     "views.0.scale=2,3", "views.0.interpolation=nearest", "views.0.jitter=0.4", "views.0.jitter=1,1,1,0.6",
+     "views.0.scale=0.1,0.2,0.3", "views.0.blur_sigma=0,1", "views.0.blur_sigma=a,b", "views.1.size=31.5", "views.1.size=18",
+     "method.temperature=0", "method.temperature=warm", "method.temperature=none", "method.momentum=1.1", "method.out=0",
+     "method.hidden=2.5", "method.hidden=none"],
 )  # fmt: skip
 def test_assignments_that_are_refused(assignment):
     with pytest.raises(rl.UserError):
         override(rl.recipe("scenes"), [assignment])
+
+
+def test_values_of_methods_are_checked_by_their_defaults():
+    rl.recipe("scenes", "moco_v2", method={"hidden": None, "symmetric": True, "temperature": 1, "momentum": 0})
+    rl.recipe("scenes", "dino", method={"frozen_epochs": 0, "temperature_warmup": 0})
+    for framework, values in (("moco_v2", {"symmetric": 1}), ("dino", {"prototypes": 0}), ("simclr", {"out": True})):
+        with pytest.raises(rl.UserError, match=f"set method.{next(iter(values))}=.*: give "):
+            rl.recipe("scenes", framework, method=values)
 
 
 @pytest.mark.parametrize("framework", ["moco_v3", "dino", "none"])

@@ -20,9 +20,8 @@ from repre_lite.reproduce.folders import BROKEN, done, folder_of, left, summary_
 from repre_lite.reproduce.grid import table
 from repre_lite.reproduce.runner import run_cells
 from repre_lite.reproduce.workers import side_by_side
-from repre_lite.runtime.errors import UserError
+from repre_lite.runtime.errors import Stopped, UserError
 from repre_lite.runtime.lock import locked
-from repre_lite.runtime.stopping import Stopped
 from repre_lite.training.step import NonFiniteError
 from tests.small import SMALL
 

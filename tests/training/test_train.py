@@ -9,19 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 
 import repre_lite as rl
+from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.frameworks.dino import DINO
 from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
 from repre_lite.training.optim import parameter_groups
-from repre_lite.training.train import Stopped, snapshot_steps, train
+from repre_lite.training.train import Stopped, online_knn, snapshot_steps, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
+
+
+def test_one_class_has_no_online_k_nn():
+    images = ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ("all",))
+    source = Source("folder", images, images, (), (), 0, "", images)
+    assert online_knn(SimpleNamespace(source=source, model=mock.Mock())) is None  # not 1.0
 
 
 def weights(folder):

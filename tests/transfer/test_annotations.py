@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from grey import save_grey
+from PIL import Image
 
 import repre_lite as rl
 from repre_lite.transfer.annotations import load_objects
@@ -55,6 +56,17 @@ def test_coco(coco, capsys):
     mask = source.train.objects[0].decoded()
     assert mask.shape == (1, 30, 40) and mask[0, 6:14, 5:15].all() and mask.sum() == 80
     assert source.train.image(1).shape == (3, 30, 40) and source.train.has_masks and len(source.val) == 2
+
+
+def test_deep_images_are_scaled_by_the_rule_of_those_to_learn_from(coco):
+    for part, top in (("train", 4095), ("val", 1000)):
+        for i in range(2):
+            Image.fromarray(np.full((30, 40), top // (i + 1), np.uint16)).save(coco / part / f"{i}.png")
+        path = coco / "annotations" / f"instances_{part}.json"
+        path.write_text(path.read_text().replace("0.jpg", "0.png").replace("1.jpg", "1.png"))
+    source = load(coco)
+    assert [int(source.train.image(i).max()) for i in range(2)] == [255, 127]
+    assert [int(source.val.image(i).max()) for i in range(2)] == [62, 31]
 
 
 @pytest.mark.parametrize(
