@@ -33,8 +33,8 @@ import repre_lite as rl
 from repre_lite.evaluation.doctor import HEALTHY, examine
 from repre_lite.frameworks.byol import BYOL
 from repre_lite.recipes import override
+from repre_lite.runtime.errors import NonFiniteError
 from repre_lite.runtime.files import write_json
-from repre_lite.training.step import NonFiniteError
 
 STEPS, BATCH, IMAGES = 40, 32, 256
 HIDDEN = 256  # width of the heads

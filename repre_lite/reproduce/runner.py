@@ -18,9 +18,8 @@ import torch
 from ..runs import merge_summary
 from ..runtime import distributed, files
 from ..runtime.device import pick_device
-from ..runtime.errors import UserError
+from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.lock import InUseError, locked
-from ..training.step import NonFiniteError
 from ..training.train import train
 from .cells import Cell
 from .folders import BROKEN, CELLS, check, done, folder_of, left
@@ -83,20 +82,26 @@ def _free(cell: Cell, out: Path) -> bool:
 def _complete(cell: Cell, out: Path, device: torch.device) -> None:
     """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is at it.
 
+    A loss or features that are not finite are entered as the cell's result, since they would come again.
+
     Processes under torchrun follow the main one, whatever their file system shows them yet.
     """
     folder = folder_of(cell, out)
-    if distributed.from_main(int(left(cell, out) is None), device):
-        try:
+    try:
+        if distributed.from_main(int(left(cell, out) is None), device):
             if cell.supervised:
                 _learn_labels(cell, out, device)
             else:
                 train(cell.recipe, folder, quiet=True)
-        except NonFiniteError as error:
-            if distributed.is_main():
-                with locked(folder):
-                    merge_summary(folder, {BROKEN: str(error)})
-            return
+        _measure(cell, out, device)
+    except NonFiniteError as error:
+        if distributed.is_main():
+            with locked(folder):
+                merge_summary(folder, {BROKEN: str(error)})
+
+
+def _measure(cell: Cell, out: Path, device: torch.device) -> None:
+    folder = folder_of(cell, out)
     with contextlib.ExitStack() as stack:
         if distributed.is_main():
             stack.enter_context(locked(folder))

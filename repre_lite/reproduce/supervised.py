@@ -19,11 +19,10 @@ from ..evaluation.score import unfit
 from ..recipes import Recipe
 from ..runs import ENCODER, METRICS, RECIPE, describe_encoder, merge_summary, plain_tensors
 from ..runtime import distributed, files
-from ..runtime.errors import UserError
+from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.randomness import fork
 from ..training.facts import facts
 from ..training.loop import Training
-from ..training.step import NonFiniteError
 
 SOURCE = "source"  # the entry of summary.json with the name of a published encoder
 PUBLISHED = {

@@ -1,8 +1,29 @@
 """What ends a command without a crash: an error that the user can correct, and a signal."""
 
+from __future__ import annotations
+
+from typing import Self
+
 
 class UserError(ValueError):
     """Bad input. The message is one clear line that names the argument or path and the remedy; the command line exits with 2."""
+
+
+class NonFiniteError(UserError):
+    """A loss, or what follows from it, is not finite; `step` counts from 1, 0 if it is none of training."""
+
+    def __init__(self, message: str, step: int = 0) -> None:
+        super().__init__(message)
+        self.step = step
+
+    @classmethod
+    def after(cls, step: int, what: str) -> Self:
+        """The error of step `step`, at which `what` not finite ("the loss is")."""
+        return cls(
+            f"step {step}: {what} not finite, and nothing of it is saved; train into another out= with a lower lr=, a "
+            "longer warmup_epochs= or precision='fp32'",
+            step,
+        )
 
 
 class Stopped(Exception):  # noqa: N818  (the run is not in error)

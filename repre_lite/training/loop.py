@@ -25,10 +25,11 @@ from ..runs import checkpoint_of, images_of
 from ..runtime import distributed
 from ..runtime.compiling import check_compiler
 from ..runtime.device import pick_device, pick_precision, set_threads
+from ..runtime.errors import NonFiniteError
 from ..runtime.memory import enough_memory
 from ..runtime.randomness import generator
 from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
-from .step import NonFiniteError, Step
+from .step import Step
 
 WATCHED = 256  # images of a step, over all processes, whose patches are compared when it is logged
 

@@ -10,10 +10,10 @@ import torch
 from ..data.loaders import Batches
 from ..runs import NONFINITE, read_recipe
 from ..runtime import distributed, files
+from ..runtime.errors import NonFiniteError
 from .facts import facts
 from .loop import Training
 from .resume import check_images, load
-from .step import NonFiniteError
 
 
 class Rewind:

@@ -1,31 +1,13 @@
-"""A step as it is logged, and the error for one that cannot be used."""
+"""A step as it is logged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
 from ..repre import RePre
-from ..runtime.errors import UserError
-
-
-class NonFiniteError(UserError):
-    """A loss, or the weights after a step, are not finite; `step` counts from 1."""
-
-    def __init__(self, message: str, step: int) -> None:
-        super().__init__(message)
-        self.step = step
-
-    @classmethod
-    def after(cls, step: int, what: str) -> Self:
-        """The error of step `step`, at which `what` not finite ("the loss is")."""
-        return cls(
-            f"step {step}: {what} not finite, and nothing of it is saved; train into another out= with a lower lr=, a "
-            "longer warmup_epochs= or precision='fp32'",
-            step,
-        )
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from ..runs import (
 )
 from ..runs import save_networks as save
 from ..runtime import distributed, files
-from ..runtime.errors import Stopped
+from ..runtime.errors import NonFiniteError, Stopped
 from ..runtime.lock import locked
 from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
@@ -42,7 +42,7 @@ from .facts import facts, summary
 from .loop import Training, steps
 from .nonfinite import Rewind
 from .resume import inspect, resolved, resume
-from .step import NonFiniteError, Step
+from .step import Step
 
 KNN_TRAIN, KNN_VAL = 2_000, 1_000  # images of the online k-NN
 

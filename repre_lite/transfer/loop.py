@@ -18,7 +18,7 @@ from ..evaluation.source import read_source
 from ..runs import checkpoint_of
 from ..runtime import distributed
 from ..runtime.device import Precision, pick_device, pick_precision, set_threads
-from ..runtime.errors import UserError
+from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.randomness import fork, generator
 from .backbone import DenseBackbone
 from .settings import TransferRecipe, identity
@@ -125,18 +125,19 @@ class Transfer:
         return self.step % every == 0 or self.step in (1, self.recipe.steps)
 
     def report(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """The losses of the step just taken as numbers, averaged over processes. Raises UserError if one was not finite."""
+        """The losses of the step just taken as numbers, averaged over processes. Raises NonFiniteError if one was not."""
         self.check_finite()
         values = distributed.all_mean(torch.stack([value.double() for value in losses.values()]))
         return dict(zip(losses, values.tolist(), strict=True))
 
     def check_finite(self) -> None:
-        """Raise UserError if the loss of any step so far was not finite, in all processes alike."""
+        """Raise NonFiniteError if the loss of any step so far was not finite, in all processes alike."""
         bad = int(distributed.all_min(self.bad_step))
         if bad <= self.step:
-            raise UserError(
+            raise NonFiniteError(
                 f"step {bad}: the loss is not finite, and nothing of it is saved; train into another out= with a lower lr=, "
-                "a longer warmup_steps= or precision='fp32'"
+                "a longer warmup_steps= or precision='fp32'",
+                bad,
             )
 
     def state(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,9 +21,8 @@ from repre_lite.reproduce.folders import BROKEN, done, folder_of, left, summary_
 from repre_lite.reproduce.grid import table
 from repre_lite.reproduce.runner import run_cells
 from repre_lite.reproduce.workers import side_by_side
-from repre_lite.runtime.errors import Stopped, UserError
+from repre_lite.runtime.errors import NonFiniteError, Stopped, UserError
 from repre_lite.runtime.lock import locked
-from repre_lite.training.step import NonFiniteError
 from tests.small import SMALL
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -168,6 +168,18 @@ def test_a_run_that_breaks_off_is_recorded_and_not_repeated(tmp_path, monkeypatc
     write_table(grid(1), tmp_path)
     page = (tmp_path / "local-scenes.html").read_text(encoding="utf-8")
     assert "broke off: step 1: the loss is not finite &lt;b&gt;" in page and "finite <b>" not in page
+
+
+def test_features_that_are_not_finite_are_the_result_of_a_cell(whole, tmp_path, monkeypatch):
+    cell = replace(grid().cells[0], measures=("linear_top1",))
+    shutil.copytree(folder_of(cell, whole), folder_of(cell, tmp_path))
+
+    def broken(*features):
+        raise NonFiniteError("the encoder's features are not finite")
+
+    monkeypatch.setattr(measures, "linear_top1", broken)
+    run_cells([cell], tmp_path, quiet=True)
+    assert done(cell, tmp_path) and "features" in summary_of(cell, tmp_path)[BROKEN]
 
 
 def test_another_recipe_under_the_same_name_is_refused(whole):

@@ -10,9 +10,9 @@ import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.data import sources
 from repre_lite.runs import CHECKPOINT, SNAPSHOTS
+from repre_lite.runtime.errors import NonFiniteError
 from repre_lite.training.loop import Training
 from repre_lite.training.nonfinite import NONFINITE, replay
-from repre_lite.training.step import NonFiniteError
 from repre_lite.training.train import train
 
 RECIPE = rl.recipe(
