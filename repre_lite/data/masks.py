@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from ..runtime.progress import Progress
 from ..runtime.text import plain_text
 from .image_set import choose
 from .listing import list_images
-from .reading import THREADS, Decoding, opened, read_image, upright_size
+from .reading import THREADS, Decoding, opened, read_image, read_or_say, upright_size
 from .scenes import CLASS_NAMES, VAL_START, scenes
 from .survey import folder_levels
 
@@ -36,8 +35,7 @@ VAL_NAMES = ("val", "validation", "test")  # the first that is there is the vali
 LOSSY = (".jpg", ".jpeg", ".jp2", ".webp")  # formats that may change class ids
 MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # of Pillow, with one number for each pixel
 MOST_CLASSES = 1000
-
-T = TypeVar("T")
+REMEDY = "repair it, or remove it from images/ and labels/"
 
 
 @dataclass(frozen=True)
@@ -129,9 +127,14 @@ def load_masks(
     parts = {part: _pairs(root, part) for part in _parts(root)}
     named = _class_names(root)
     found = {part: _survey(pairs, root, named, ignore_label) for part, pairs in parts.items()}
+    for part, (_, pixels) in found.items():
+        if not any(map(torch.count_nonzero, pixels)):
+            folder = plain_text(root / "labels" / part)
+            raise UserError(f"{folder}: all pixels are of ignore_label={ignore_label}; correct the masks")
     classes = named or tuple(map(str, range(max(len(pixels[0]) for _, pixels in found.values()))))
     if len(classes) < 2:
-        raise UserError(f"data={plain_text(root)}: the masks hold {len(classes)} class; two or more are needed")
+        held = f"{len(classes)} class beside ignore_label={ignore_label}"
+        raise UserError(f"data={plain_text(root)}: {held} in the masks; two or more are needed")
     decoding = Decoding(folder_levels([image for image, _ in parts["train"]]))
     train, val = (_file_set(root, part, parts[part], *found[part], classes, ignore_label, decoding) for part in parts)
     return MaskSource(root.name, train.subset(train_images, seed), val)
@@ -200,14 +203,19 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    """The lines of classes.txt; empty if there is no such file."""
+    """The lines of classes.txt; empty if there is no such file. Raises UserError for an empty line, since ids are counted."""
     path = root / "classes.txt"
     if not path.is_file():
         return ()
     try:
-        return tuple(plain_text(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = [plain_text(line.strip()) for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{plain_text(path)}: cannot be read ({error}); save it as UTF-8 text") from None
+    for index, name in enumerate(names):
+        if not name or name in names[:index]:
+            wrong = f"{name!r} twice" if name else f"line {index + 1} is empty"
+            raise UserError(f"{plain_text(path)}: {wrong}; give every class a name of its own, one a line, from id 0")
+    return tuple(names)
 
 
 def _survey(
@@ -219,7 +227,7 @@ def _survey(
 
     def check(pair: tuple[Path, Path]) -> tuple[tuple[int, int], Tensor]:
         image, path = pair
-        mask, size = read_mask(path, ignore_label), _readable(upright_size, image)
+        mask, size = read_mask(path, ignore_label), read_or_say(upright_size, image, REMEDY)
         if tuple(mask.shape) != size:
             raise UserError(
                 f"{plain_text(path)}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {plain_text(image.name)} has "
@@ -269,8 +277,8 @@ def _read_pair(
     pairs: Sequence[tuple[Path, Path]], ignore_label: int, decoding: Decoding, index: int
 ) -> tuple[Tensor, Tensor]:
     image, mask = pairs[index]
-    pixels = np.array(_readable(lambda path: read_image(path, decoding), image)).transpose(2, 0, 1)  # (3, H, W)
-    return torch.from_numpy(pixels.copy()), read_mask(mask, ignore_label)
+    pixels = np.array(read_or_say(lambda path: read_image(path, decoding), image, REMEDY))  # (H, W, 3)
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), read_mask(mask, ignore_label)
 
 
 def read_mask(path: Path, ignore_label: int = 255) -> Tensor:
@@ -282,7 +290,7 @@ def read_mask(path: Path, ignore_label: int = 255) -> Tensor:
     def decode(image: Image.Image) -> tuple[str, np.ndarray]:
         return image.mode, np.array(image)
 
-    mode, values = _readable(lambda file: opened(file, Decoding(), decode), path)
+    mode, values = read_or_say(lambda file: opened(file, Decoding(), decode), path, REMEDY)
     if mode not in MODES:
         raise UserError(
             f"{plain_text(path)}: an image of mode {mode}, not a mask of class ids; save one number for each pixel "
@@ -290,11 +298,3 @@ def read_mask(path: Path, ignore_label: int = 255) -> Tensor:
         )
     mask = torch.from_numpy(values.astype(np.int64))  # (H, W)
     return mask.masked_fill(mask == ignore_label, IGNORE)
-
-
-def _readable(read: Callable[[Path], T], path: Path) -> T:
-    """`read(path)`; the error of an unreadable file names the remedy that there is here."""
-    try:
-        return read(path)
-    except UserError as error:
-        raise UserError(f"{str(error).partition('; ')[0]}; repair it, or remove it from images/ and labels/") from None

@@ -159,6 +159,14 @@ def opened(path: Path, decoding: Decoding, use: Callable[[Image.Image], T]) -> T
         raise unreadable(path, error) from None
 
 
+def read_or_say(read: Callable[[Path], T], path: Path, remedy: str) -> T:
+    """`read(path)`; the error of an unreadable file ends with `remedy`, what can be done where it is used."""
+    try:
+        return read(path)
+    except UserError as error:
+        raise UserError(f"{str(error).partition('; ')[0]}; {remedy}") from None
+
+
 def unreadable(path: Path, error: Exception) -> UserError:
     """What to say if opening or decoding an image raised `error`."""
     name = plain_text(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from ..data.listing import suffixes
 from ..data.reading import Decoding
 from ..data.survey import folder_levels
 from ..runtime.errors import UserError
+from ..runtime.progress import say
 from ..runtime.text import plain_text
 from .objects import Annotated, Found, ObjectSource, checked
 
+COCO_NAMES = {"images": "file_name", "categories": "name"}  # lists, and what their entries need beside an id
 HELD_OUT = 5  # every fifth image is measured on if a folder names no validation part
 LAYOUTS = (
     "a folder in COCO's layout (annotations/*train*.json, annotations/*val*.json) or in Pascal VOC's (Annotations/*.xml, "
@@ -34,6 +37,13 @@ def load_objects(data: str | Path, train_images: int | None, seed: int, skip_bro
     source = _coco(root, skip_broken) or _voc(root, skip_broken)
     if source is None:
         raise UserError(f"data={plain_text(root)}: neither layout found; give {LAYOUTS}")
+    if all(bool(objects.crowd.all()) for objects in source.val.objects):
+        raise UserError(f"data={plain_text(root)}: no validation image has an object; check the annotations")
+    parts = (source.train, source.val)
+    held = [(name, o) for part in parts for name, o in zip(part.names, part.objects, strict=True) if len(o.labels)]
+    without = [name for name, objects in held if objects.masks is None]
+    if 0 < len(without) < len(held):
+        say(f"{len(without)} images have objects without mask, such as {without[0]}: boxes alone are learned")
     return ObjectSource(source.train.trainable().subset(train_images, seed), source.val)
 
 
@@ -50,13 +60,8 @@ def _coco(root: Path, skip_broken: bool) -> ObjectSource | None:
             raise UserError(
                 f"data={plain_text(root)}: no annotations for {part}; add annotations/instances_{part}.json"
             )
-    held = [_coco_json(path) for path in parts if path is not None]
-    classes = tuple(str(c["name"]) for c in sorted(held[0]["categories"], key=lambda c: c["id"]))
-    train, val = (
-        list(_coco_images(root, path, values))
-        for path, values in zip([p for p in parts if p is not None], held, strict=True)
-    )
-    return _source(train, val, classes, skip_broken)
+    (train, names), (val, _) = (_coco_images(root, path) for path in parts if path is not None)
+    return _source(train, val, tuple(dict.fromkeys(names)), skip_broken)
 
 
 def _coco_file(root: Path, part: str) -> Path | None:
@@ -73,7 +78,7 @@ def _coco_file(root: Path, part: str) -> Path | None:
 
 def _coco_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         if all(isinstance(values[key], list) for key in ("images", "annotations", "categories")):
             return dict(values)
     except (OSError, ValueError, KeyError, TypeError):
@@ -81,29 +86,63 @@ def _coco_json(path: Path) -> dict[str, Any]:
     raise UserError(f"{plain_text(path)}: not COCO's format; it needs the lists images, annotations and categories")
 
 
-def _coco_images(root: Path, path: Path, values: dict[str, Any]) -> Iterator[Annotated]:
-    names = {category["id"]: str(category["name"]) for category in values["categories"]}
-    held: dict[Any, list[Found]] = {}
-    known = {image["id"] for image in values["images"]}
-    for annotation in values["annotations"]:
-        where = f"annotation {annotation.get('id')} of {path.name}"
-        if annotation.get("image_id") not in known:
+def _coco_images(root: Path, path: Path) -> tuple[list[Annotated], list[str]]:
+    """The images of an annotation file, and the names of its categories in the order of their ids."""
+    values = _coco_json(path)
+    images, categories = (_by_id(path, key, values[key], name) for key, name in COCO_NAMES.items())
+    names = {key: str(category["name"]) for key, category in categories.items()}
+    held: dict[Any, list[Found]] = {key: [] for key in images}
+    for number, annotation in enumerate(values["annotations"], 1):
+        ids = [annotation.get(key) for key in ("image_id", "category_id")] if isinstance(annotation, dict) else [{}]
+        if any(isinstance(each, dict | list) for each in ids):
+            raise UserError(f"annotation {number} of {path.name}: not in COCO's format; correct or remove it")
+        where = f"annotation {annotation.get('id', number)} of {path.name}"
+        if annotation.get("image_id") not in held:
             raise UserError(f"{where}: there is no image {annotation.get('image_id')}; remove the annotation")
         label = names.get(annotation.get("category_id"), f"id {annotation.get('category_id')}")
-        box = annotation.get("bbox") or (0, 0, 0, 0)
-        x, y, width, height = map(float, box)
-        mask = annotation.get("segmentation") or None
-        crowd = bool(annotation.get("iscrowd", 0))
-        held.setdefault(annotation["image_id"], []).append(
-            Found(label, (x, y, x + width, y + height), where, crowd, mask)
-        )
+        stated = _four(annotation.get("bbox"))
+        box = stated and (stated[0], stated[1], stated[0] + stated[2], stated[1] + stated[3])
+        crowd, mask = annotation.get("iscrowd") in (1, "1"), annotation.get("segmentation") or None
+        held[annotation["image_id"]].append(Found(label, box, where, crowd, mask))
     part = path.stem.removeprefix("instances_")
     places = [root / part, root / "images" / part, path.parent, root / "images", root]
-    for image in values["images"]:
-        name = image["file_name"]
+    found = []
+    for key, image in images.items():
+        name = str(image["file_name"])
         file = next((place / name for place in places if (place / name).is_file()), places[0] / name)
-        size = (image["height"], image["width"]) if "height" in image and "width" in image else None
-        yield Annotated(file, tuple(held.get(image["id"], ())), size)
+        found.append(Annotated(file, tuple(held[key]), _size(image.get("height"), image.get("width"))))
+    return found, [names[key] for key in sorted(names, key=lambda key: (isinstance(key, str), key))]
+
+
+def _by_id(path: Path, what: str, entries: Sequence[Any], name: str) -> dict[Any, dict[str, Any]]:
+    """The `entries` of the list `what` by their ids; each has one of its own, and the field `name`."""
+    found: dict[Any, dict[str, Any]] = {}
+    for number, entry in enumerate(entries, 1):
+        key = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(key, int | float | str) or name not in entry:
+            raise UserError(f"{plain_text(path)}: entry {number} of {what} lacks id or {name}; correct or remove it")
+        if key in found:
+            raise UserError(f"{plain_text(path)}: two entries of {what} have the id {key}; give each one of its own")
+        found[key] = entry
+    return found
+
+
+def _four(values: Any) -> tuple[float, float, float, float] | None:
+    """Four numbers; None if `values` are not."""
+    try:
+        x0, y0, x1, y1 = map(float, values)
+    except (TypeError, ValueError):
+        return None
+    return x0, y0, x1, y1
+
+
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    """(H, W) as annotations state it; None if they do not, or as 0."""
+    try:
+        stated = int(float(height)), int(float(width))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return stated if min(stated) > 0 else None
 
 
 # -- Pascal VOC
@@ -117,7 +156,7 @@ def _voc(root: Path, skip_broken: bool) -> ObjectSource | None:
         return None
     train_names, val_names = _voc_parts(here)
     train, val = ([_voc_image(here, name) for name in part] for part in (train_names, val_names))
-    classes = tuple(sorted({found.label for image in train for found in image.objects}))
+    classes = tuple(sorted({found.label for image in train for found in image.objects} - {""}))
     if not classes:
         raise UserError(f"data={plain_text(root)}: no training image has an object; check the annotations")
     return _source(train, val, classes, skip_broken)
@@ -131,7 +170,7 @@ def _source(train: list[Annotated], val: list[Annotated], classes: tuple[str, ..
 
 def _voc_parts(root: Path) -> tuple[list[str], list[str]]:
     """The names to learn from and to measure on: those of ImageSets/Main, or every fifth annotation is held out."""
-    listed = [_voc_names(root / "ImageSets" / "Main" / f"{part}.txt") for part in ("train", "trainval", "val", "test")]
+    listed = [_voc_names(root, part) for part in ("train", "trainval", "val", "test")]
     train, val = listed[0] or listed[1], listed[2] or listed[3]
     names = train or sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
     if len(names) < 2:
@@ -142,10 +181,17 @@ def _voc_parts(root: Path) -> tuple[list[str], list[str]]:
     return names, val
 
 
-def _voc_names(path: Path) -> list[str]:
+def _voc_names(root: Path, part: str) -> list[str]:
+    """The names in a part's list of images, each once; a second column, whether a class is there, is left out."""
+    path = root / "ImageSets" / "Main" / f"{part}.txt"
     if not path.is_file():
         return []
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{plain_text(path)}: cannot be read ({error}); save it as UTF-8 text") from None
+    whole = {line for line in lines if (root / "Annotations" / f"{line}.xml").is_file()}
+    return list(dict.fromkeys(line if line in whole else re.sub(r"\s+-?[01]$", "", line) for line in lines))
 
 
 def _voc_image(root: Path, name: str) -> Annotated:
@@ -158,9 +204,7 @@ def _voc_image(root: Path, name: str) -> Annotated:
         ) from None
     except (ElementTree.ParseError, OSError) as error:
         raise UserError(f"{plain_text(path)}: not readable as XML ({error}); repair or remove it") from None
-    numbers = [tree.findtext(f"size/{side}") for side in ("height", "width")]
-    stated = tuple(int(float(number)) for number in numbers if number and float(number) > 0)
-    size = (stated[0], stated[1]) if len(stated) == 2 else None
+    size = _size(tree.findtext("size/height"), tree.findtext("size/width"))
     return Annotated(_voc_file(root, name, tree.findtext("filename")), tuple(_voc_objects(tree, path)), size)
 
 
@@ -168,7 +212,7 @@ def _voc_file(root: Path, name: str, stated: str | None) -> Path:
     """The image of an annotation: of the same name, or the one that it states."""
     folder = root / "JPEGImages" if (root / "JPEGImages").is_dir() else root / "images"
     wanted: Sequence[str] = [f"{name}{suffix}" for suffix in (".jpg", *sorted(suffixes()))]
-    for candidate in ((stated or ""), *wanted):
+    for candidate in (*wanted, stated or ""):
         if candidate and (folder / candidate).is_file():
             return folder / candidate
     return folder / (stated or f"{name}.jpg")
@@ -179,9 +223,7 @@ def _voc_objects(tree: ElementTree.Element, path: Path) -> Iterator[Found]:
     for number, item in enumerate(tree.iter("object"), 1):
         where = f"object {number} of {path.name}"
         corners = [item.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
-        try:
-            x0, y0, x1, y1 = (float(corner) for corner in corners if corner is not None)
-        except ValueError:
-            raise UserError(f"{plain_text(path)}: object {number}: no box of four numbers; add or remove it") from None
+        stated = _four(corners)
+        box = stated and (stated[0] - 1, stated[1] - 1, stated[2], stated[3])
         label = (item.findtext("name") or "").strip()
-        yield Found(label, (x0 - 1, y0 - 1, x1, y1), where, item.findtext("difficult") == "1")
+        yield Found(label, box, where, item.findtext("difficult") == "1")

@@ -26,8 +26,9 @@ from .backbone import DenseBackbone
 from .crops import enlarged
 from .detector import Detector
 from .figures import palette, scaled, write_grid
+from .mask_codes import encode_mask
 from .mean_precision import average_precision, needs_pycocotools
-from .objects import ObjectSet, encode_mask, scene_objects
+from .objects import ObjectSet, scene_objects
 from .pyramid import Pyramid
 from .settings import TransferRecipe
 
@@ -212,7 +213,9 @@ class Detection:
             found = answer["masks"][sure, 0] > 0.5 if self.masks else None
             cells += [
                 scaled(image),
-                self._drawn(image, truth.boxes, truth.labels, truth.decoded() if self.masks else None),
+                self._drawn(
+                    image, truth.boxes, truth.labels, truth.decoded() if self.masks and len(truth.boxes) else None
+                ),
                 self._drawn(image, answer["boxes"][sure], answer["labels"][sure] - 1, found),
             ]
         write_grid(cells, 3, folder / "predictions.png")

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import choose
-from ..data.reading import THREADS, Decoding, read_image, upright_size
+from ..data.reading import THREADS, Decoding, read_image, read_or_say, upright_size
 from ..data.scenes import CLASS_NAMES, VAL_START, scenes
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress, say
 from ..runtime.text import plain_text
+from .mask_codes import encode_mask, run_lengths
 
 SCENES_TRAIN, SCENES_VAL = 2_000, 200
+REMEDY = "repair it, or remove it and its annotations"
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,11 @@ class ObjectSource:
 
 @dataclass(frozen=True)
 class Found:
-    """An object as an annotation file has it. `where`: its place in words; `mask`: see `run_lengths`."""
+    """An object as an annotation file has it. `label`: "" if it has none; `box`: x0 y0 x1 y1, None unless it has four
+    numbers; `where`: its place in words; `mask`: see `run_lengths`."""
 
     label: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
     where: str
     crowd: bool = False
     mask: Any = None
@@ -163,12 +166,15 @@ def checked(
 
 
 def _sizes(images: Sequence[Annotated], complain: Callable[[str], None]) -> list[tuple[int, int] | None]:
-    """(H, W) of each image file; None if it is missing or not as its annotations say."""
+    """(H, W) of each image file; None if it is missing, unreadable or not as its annotations say."""
 
     def size(image: Annotated) -> tuple[int, int] | str:
         if not image.path.is_file():
             return f"{plain_text(image.path)}: the annotations name this image, but there is no such file"
-        here = upright_size(image.path)
+        try:
+            here = upright_size(image.path)
+        except UserError as error:
+            return str(error).partition("; ")[0]
         if image.size is not None and image.size != here:
             return (
                 f"{plain_text(image.path)}: {here[1]}x{here[0]} pixels, but its annotations say "
@@ -198,7 +204,10 @@ def _objects(
     for found in image.objects:
         place = f"{plain_text(image.path.name)}: {found.where}"
         if found.label not in number:
-            complain(f"{place}: class {plain_text(found.label)} is none of {', '.join(number)}")
+            complain(f"{place}: class {plain_text(found.label) or 'without name'} is none of {', '.join(number)}")
+            continue
+        if found.box is None:
+            complain(f"{place}: no box of four numbers")
             continue
         x0, y0, x1, y1 = found.box
         box = (max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1))
@@ -222,40 +231,13 @@ def _objects(
     )
 
 
-def run_lengths(mask: Any, size: tuple[int, int]) -> dict[str, Any] | str:
-    """COCO's polygons or run-length code, of an image of `size` (H, W), as one run-length code; or what is wrong with it."""
-    from pycocotools import mask as coder
-
-    if isinstance(mask, dict):
-        if list(mask.get("size", [])) != list(size):
-            stated = "x".join(map(str, reversed(mask.get("size", []))))
-            return f"its mask is of {stated or 'no'} pixels, the image of {size[1]}x{size[0]}"
-        if isinstance(mask.get("counts"), list):
-            mask = coder.frPyObjects(mask, *size)
-        counts = mask["counts"]
-        return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
-    polygons = [points for points in mask if len(points) >= 6]
-    if not polygons:
-        return "its mask has no polygon of three points or more"
-    code: dict[str, Any] = coder.merge(coder.frPyObjects(polygons, *size))
-    return code
-
-
-def encode_mask(mask: Tensor) -> dict[str, Any]:
-    """The run-length code of a mask, bool (H, W)."""
-    from pycocotools import mask as coder
-
-    code: dict[str, Any] = coder.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
-    return code
-
-
 @dataclass(frozen=True)
 class _ReadFiles:
     paths: tuple[Path, ...]
     decoding: Decoding | None
 
     def __call__(self, index: int) -> Tensor:
-        image = read_image(self.paths[index], self.decoding)
+        image = read_or_say(lambda path: read_image(path, self.decoding), self.paths[index], REMEDY)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
 

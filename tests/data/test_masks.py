@@ -137,8 +137,18 @@ def breaks(tree, case):
         return r"2\.png: label 2000, but ids are 0 to 999"
     if case == "one class":
         for path in (tree / "labels").rglob("*.png"):
-            write(path, np.zeros((8, 12)))
-        return "two or more are needed"
+            write(path, np.eye(8, 12) * 255)
+        return "1 class beside ignore_label=255 in the masks; two or more are needed"
+    if case == "all ignored":
+        for path in (tree / "labels/val").iterdir():
+            write(path, np.full((8, 12), 255))
+        return r"labels.val: all pixels are of ignore_label=255; correct the masks"
+    if case == "empty line":
+        (tree / "classes.txt").write_text("sky\n\ntree\n")
+        return r"classes\.txt: line 2 is empty; give every class a name of its own"
+    if case == "name twice":
+        (tree / "classes.txt").write_text("ein Baum\nroad\nein Baum\n", encoding="utf-8-sig")
+        return r"classes\.txt: 'ein Baum' twice"
     for path in (tree / "images/val").iterdir():
         path.unlink()
     for path in (tree / "labels/val").iterdir():
@@ -149,7 +159,7 @@ def breaks(tree, case):
 @pytest.mark.parametrize(
     "case",
     ["size", "no mask", "no image", "colour", "damaged mask", "damaged image", "lossy", "twice", "no val", "no labels",
-     "large label", "one class", "empty"],
+     "large label", "one class", "all ignored", "empty line", "name twice", "empty"],
 )  # fmt: skip
 def test_a_broken_tree_is_named_in_one_line(tree, case):
     expected = breaks(tree, case)

@@ -11,8 +11,10 @@ from PIL import Image
 
 import repre_lite as rl
 from repre_lite.transfer.annotations import load_objects
+from repre_lite.transfer.detection import Detection
+from repre_lite.transfer.mask_codes import encode_mask, run_lengths
 from repre_lite.transfer.mean_precision import average_precision
-from repre_lite.transfer.objects import Objects, ObjectSet, encode_mask, run_lengths, scene_objects
+from repre_lite.transfer.objects import Objects, ObjectSet, ObjectSource, scene_objects
 
 CODE = {"size": [30, 40], "counts": [150, 10, 1040]}  # ten pixels of column 5, in COCO's order
 
@@ -80,6 +82,18 @@ def test_deep_images_are_scaled_by_the_rule_of_those_to_learn_from(coco):
         ({"bbox": [50, 6, 9, 8]}, "has no area in the image of 40x30 pixels"),
         ({"segmentation": {"size": [30, 41], "counts": [1230]}}, "its mask is of 41x30 pixels, the image of 40x30"),
         ({"segmentation": [[1, 2, 3, 4]]}, "its mask has no polygon of three points"),
+        ({"segmentation": [5, 6, 15, 6, 15, 14]}, "its mask is neither polygons"),
+        ({"segmentation": [[5, 6, None, 6, 15, 14]]}, "its mask is neither polygons"),
+        ({"segmentation": [[5, 6, 1e9, 6, 15, 14]]}, "its mask is neither polygons"),
+        ({"segmentation": {"size": [30, 40]}}, "its mask is neither polygons"),
+        ({"segmentation": {"size": [30, 40], "counts": "hello"}}, "its mask is neither polygons"),
+        (
+            {"segmentation": {"size": [30, 40], "counts": [150, 10]}},
+            "its run-length code is of 160 pixels, the image of 1200",
+        ),
+        ({"bbox": None}, "0.jpg: annotation 10 of instances_train.json: no box of four numbers"),
+        ({"bbox": [1, 2, "wide", 3]}, "no box of four numbers"),
+        ({"bbox": [1, 2, 3]}, "no box of four numbers"),
         ({"image_id": 99}, "annotation 10 of instances_train.json: there is no image 99"),
     ],
 )
@@ -91,6 +105,72 @@ def test_broken_annotations_are_named_or_left_out(coco, values, says, capsys):
     if "image_id" not in values:
         assert load(coco, skip_broken=True).train.names == ("1.jpg",)
         assert "1 broken annotations left out, the first: 0.jpg: annotation 10" in capsys.readouterr().out
+
+
+def rewrite(root, part, edit):
+    path = root / "annotations" / f"instances_{part}.json"
+    held = json.loads(path.read_text())
+    edit(held)
+    path.write_text(json.dumps(held), encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    ("part", "edit", "says"),
+    [
+        ("train", lambda v: v["images"][0].pop("file_name"), "entry 1 of images lacks id or file_name"),
+        ("val", lambda v: v["images"].append("1.jpg"), "entry 3 of images lacks id or file_name"),
+        ("train", lambda v: v["categories"][1].pop("name"), "entry 2 of categories lacks id or name"),
+        (
+            "train",
+            lambda v: v["categories"].append({"id": 7, "name": "wolf"}),
+            "two entries of categories have the id 7",
+        ),
+        ("val", lambda v: v["images"][0].update(id=1), "two entries of images have the id 1"),
+        ("train", lambda v: v["annotations"].append([1]), "annotation 3 of instances_train.json: not in COCO's format"),
+        (
+            "train",
+            lambda v: v["annotations"][0].update(image_id=[0]),
+            "annotation 1 of instances_train.json: not in COCO",
+        ),
+        ("val", lambda v: v["annotations"].clear(), "no validation image has an object"),
+        ("val", lambda v: (v["annotations"].clear(), v["images"].clear()), "no validation image has an object"),
+        ("val", lambda v: [a.update(iscrowd=1) for a in v["annotations"]], "no validation image has an object"),
+    ],
+)
+def test_broken_files_are_named(coco, part, edit, says):
+    rewrite(coco, part, edit)
+    with pytest.raises(rl.UserError) as told:
+        load(coco)
+    assert says in str(told.value) and "\n" not in str(told.value)
+
+
+def test_odd_files_are_read(coco, capsys):
+    """Two categories of one name, sizes as text, ids as text, a mark at the beginning of the file, an object without mask."""
+
+    def edit(held):
+        held["categories"].append({"id": 0, "name": "cat", "supercategory": "none"})
+        held["images"][0] |= {"id": "first", "width": "40", "height": "30"}
+        held["annotations"][0] |= {"image_id": "first", "segmentation": []}
+
+    rewrite(coco, "train", edit)
+    source = load(coco)
+    assert source.train.classes == ("cat", "dog") and [o.labels.tolist() for o in source.train.objects] == [[1], [0]]
+    assert not source.train.has_masks and source.val.has_masks
+    assert "1 images have objects without mask, such as 0.jpg: boxes alone are learned" in capsys.readouterr().out
+
+
+def test_unreadable_images_are_named_with_a_remedy_that_is_there(coco, capsys):
+    path = coco / "train" / "0.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8])  # its header is right
+    with pytest.raises(
+        rl.UserError, match=r"0\.jpg: not a readable image.*; repair it, or remove it and its annotations$"
+    ):
+        load(coco).train.image(0)
+    path.write_bytes(b"no image")
+    with pytest.raises(rl.UserError, match=r"0\.jpg: not a readable image.*; correct it, or .*skip_broken=True$"):
+        load(coco)
+    assert load(coco, skip_broken=True).train.names == ("1.jpg",)
 
 
 def test_missing_and_changed_files_are_named(coco):
@@ -129,6 +209,12 @@ def test_voc_from_its_folder_alone(voc):
     (voc / "ImageSets" / "Main" / "val.txt").write_text("photo5\n")
     source = load(voc)
     assert source.train.names == ("photo0.png", "photo1.png", "photo2.png") and source.val.names == ("photo5.png",)
+    for name in ("Annotations/photo 1.xml", "JPEGImages/photo 1.png"):  # a name with a space, a second column, a mark
+        shutil.copy(voc / name.replace("photo ", "photo"), voc / name)
+    (voc / "ImageSets" / "Main" / "train.txt").write_text("photo 1\nphoto2  -1\nphoto2  1\n", encoding="utf-8-sig")
+    path = voc / "Annotations" / "photo2.xml"
+    path.write_text(path.read_text().replace("photo2.png", "photo3.png").replace("<width>41", "<width>wide"))
+    assert load(voc).train.names == ("photo 1.png", "photo2.png")
     inside = voc.parent / "kit" / "VOCdevkit"
     inside.mkdir(parents=True)
     shutil.move(voc, inside / "VOC2007")
@@ -143,7 +229,10 @@ def test_voc_from_its_folder_alone(voc):
             "<xmax>2</xmax>",
             "photo0.png: object 1 of photo0.xml: the box (2.0, 4.0, 2.0, 25.0) has no area",
         ),
-        ("<xmax>20</xmax>", "", "photo0.xml: object 1: no box of four numbers"),
+        ("<xmax>20</xmax>", "", "photo0.png: object 1 of photo0.xml: no box of four numbers"),
+        ("<xmax>20</xmax>", "<xmax>far</xmax>", "photo0.png: object 1 of photo0.xml: no box of four numbers"),
+        ("<xmax>20</xmax>", "<xmax>nan</xmax>", "object 1 of photo0.xml: the box (2.0, 4.0, nan, 25.0) has no area"),
+        ("<name>saw</name>", "", "photo0.png: object 1 of photo0.xml: class without name is none of axe, saw"),
         ("<width>41</width>", "<width>29</width>", "photo0.png: 41x29 pixels, but its annotations say 29x29"),
         ("<filename>photo0.png", "<filename>gone.png", None),
         ("</annotation>", "", "photo0.xml: not readable as XML"),
@@ -208,3 +297,14 @@ def test_images_without_objects_and_crowds_count_as_coco_says():
     assert average_precision(images, in_crowd, False)["box_map"] == pytest.approx(1)  # neither right nor wrong
     in_nothing = [*good, answer | {"image_id": 1, "score": 0.9}]
     assert average_precision(images, in_nothing, False)["box_map"] == pytest.approx(0.5)
+
+
+def test_a_validation_image_without_objects_is_drawn(tmp_path):
+    nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool), ())
+    images = ObjectSet(("a",), ("0",), ((20, 20),), (nothing,), lambda i: torch.zeros(3, 20, 20, dtype=torch.uint8))
+    task = Detection.__new__(Detection)
+    task.source, task.masks, task.classes = ObjectSource(images, images), True, ("a",)
+    found = {"boxes": torch.zeros(0, 4), "labels": nothing.labels, "masks": torch.zeros(0, 1, 20, 20)}
+    task.detect = lambda image, device: found | {"scores": torch.zeros(0)}
+    task.draw(torch.device("cpu"), tmp_path)
+    assert (tmp_path / "predictions.png").read_bytes()[:4] == b"\x89PNG"
