@@ -42,8 +42,8 @@ class Source:
 
     `mean`, `std`: of each colour in [0, 1], for normalisation. `skipped`: the number of unreadable files.
     `fingerprint`: changes if the images do. `labelled`: the images that k-NN and linear probe learn from: the training
-    images, the labelled ones among them (STL-10), or None. `origin`: "drawn", "torchvision", or the training files counted
-    by suffix: CIFAR-10 saved as JPEG files is another data set than CIFAR-10.
+    images, the labelled ones among them (STL-10), or None. `origin`: "drawn", "torchvision", or the training files, see
+    `naming.origin_of`.
     """
 
     name: str

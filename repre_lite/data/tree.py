@@ -14,6 +14,7 @@ from ..runtime.text import plain_text
 from .image_set import ImageSet
 from .listing import list_images, listing, say_once
 from .loading import Files, Reader
+from .naming import origin_of
 from .reading import Decoding
 from .survey import folder_levels
 
@@ -51,8 +52,7 @@ def load_tree(
     labelled = train if tree.labelled is tree.train else None
     if labelled is None and tree.labelled is not None:
         labelled, _ = reader.read(tree.labelled.subset(train_images, seed), "reading labelled", in_place=True)
-    suffixes = Counter(path.suffix.lower() for path in tree.train.paths)
-    origin = "files: " + ", ".join(f"{plain_text(suffix)} {count:,}" for suffix, count in suffixes.most_common())
+    origin = origin_of(scale, tree.train.paths)
     if tree.val is None:
         return train, None, labelled, lost, origin
     val, lost_val = reader.read(tree.val, "reading val")

@@ -9,7 +9,9 @@ import timm
 import torch
 
 from .. import __version__
+from ..data.naming import named
 from ..recipes import identity
+from ..runs import RECIPE, read_json
 
 if TYPE_CHECKING:
     from .source import EncoderSource
@@ -69,10 +71,11 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
     ]
     if recipe is not None:
         steps = summary.get("steps") or recipe.steps
+        origin = read_json(source.run / RECIPE).get("origin") if source.run is not None else None
         training = {
             "framework": f"`{framework}`",
             "reconstruction": f"`{reconstruction}`",
-            "images": f"`{recipe.scale}`, {recipe.train_images or 'all'}",
+            "images": f"`{named(recipe.scale, origin)}`, {recipe.train_images or 'all'}",
             "length": f"{steps} steps" if steps else f"{recipe.epochs} epochs",
             "batch size": str(recipe.batch_size),
             "seed": str(recipe.seed),

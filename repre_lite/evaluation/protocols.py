@@ -57,6 +57,8 @@ def run_protocols(
     if accuracies or trained or "diversity" in protocols:
         tree = data is not None and is_mask_tree(data)
         images = read.images(*(("folder", f"{data}/images") if tree else (scale, data)), train_images)
+        if (accuracies or trained) and not unfit(images):
+            say(evaluated_on(images))
     if accuracies:
         found = score_encoder(read.encoder, untrained, images, accuracies, device, read.mean, read.std, blocks)
         for name, value in found.items():

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import ImageSet, Source
+from ..data.naming import named
 from ..encoder import TappedEncoder
-from ..runtime.errors import UserError
+from ..runtime.errors import NonFiniteError
 from ..runtime.progress import say
 from .features import extract_shared
 from .knn import knn_top1, pixel_features
@@ -65,7 +66,7 @@ def score_encoder(
 def evaluated_on(source: Source) -> str:
     """Which images accuracies are of, for summary.json."""
     counts = [0 if part is None else len(part) for part in (source.labelled, source.val)]
-    return f"{source.name}: {counts[1]} validation images by {counts[0]} training images"
+    return f"{named(source.name, source.origin)}: {counts[1]} validation images by {counts[0]} training images"
 
 
 def unfit(source: Source) -> str | None:
@@ -85,10 +86,10 @@ def unfit(source: Source) -> str | None:
 
 
 def finite(features: Tensor) -> Tensor:
-    """`features` (B, C) themselves. Raises UserError if a number in them is NaN or infinite."""
+    """`features` (B, C) themselves. Raises NonFiniteError if a number in them is NaN or infinite."""
     ruined = int((~features.isfinite().all(dim=1)).sum())
     if ruined:
-        raise UserError(
+        raise NonFiniteError(
             f"the encoder's features of {ruined} of {len(features)} images are not finite; train again with a lower lr= "
             "or precision='fp32'"
         )

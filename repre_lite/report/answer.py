@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..data.naming import named
 from ..evaluation.doctor import examine
 from ..runs import RECIPE, Run, read_json
 from ..runtime.errors import UserError
@@ -45,12 +46,13 @@ class Bar(NamedTuple):
 
 def title(arms: Sequence[Arm]) -> str:
     """What the page is about."""
-    recipe = arms[0].runs[0].recipe
+    run = arms[0].runs[0]
+    recipe, images = run.recipe, named(run.recipe.scale, read_json(run.folder / RECIPE).get("origin"))
     if len(arms) > 1:
-        return f"{len(arms)} ways to train compared on {recipe.scale}"
+        return f"{len(arms)} ways to train compared on {images}"
     if recipe.framework == "none":
-        return f"Reconstruction alone on {recipe.scale}"
-    return f"{recipe.framework} {'without' if recipe.reconstruction == 'none' else 'with'} reconstruction on {recipe.scale}"
+        return f"Reconstruction alone on {images}"
+    return f"{recipe.framework} {'without' if recipe.reconstruction == 'none' else 'with'} reconstruction on {images}"
 
 
 def kicker(arms: Sequence[Arm]) -> str:

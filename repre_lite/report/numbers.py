@@ -37,6 +37,7 @@ ENVIRONMENT = (
     "precision_used",
     "git_commit",
     "image_count",
+    "origin",
     "total_steps",
     "fingerprint",
 )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.naming import named
 from ..report.document import Section, document
 from ..report.pieces import table as html_table
 from ..report.pieces import text
@@ -111,12 +112,12 @@ def markdown(table: Table, held: Sequence[Result], out: Path) -> str:
 
 def html(table: Table, held: Sequence[Result], out: Path, figure: str = "") -> str:
     """The table as a page that needs no network."""
-    doubts = _doubts(held)
+    doubts, images = _doubts(held), " and ".join(_images(table, out)) or table.scale
     sections = []
     for measure in dict.fromkeys(result.measure for result in held):
         head, rows = _layout(table, [result for result in held if result.measure == measure], doubts)
         label = MEASURES[measure].label
-        sections.append(Section(label, html_table(f"{label}, {table.scale}", head, rows)))
+        sections.append(Section(label, html_table(f"{label}, {images}", head, rows)))
     if figure:
         sections.append(Section("Figure", figure))
     listed = "".join(f"<li>{text(note)}</li>" for note in notes(table, held, out))
@@ -265,6 +266,13 @@ def _provenance(table: Table, out: Path) -> list[str]:
         said.append(
             f"Made on {held['hardware']} in {held['precision_used']}, torch {held['versions']['torch']}, repre-lite "
             f"{held['versions']['repre_lite']}{f' at {commit}' * bool(commit)}, {held['image_count']:,} training images of "
-            f"{cell.recipe.scale} ({held.get('origin') or 'origin not recorded'})."
+            f"{named(cell.recipe.scale, held.get('origin'))} ({held.get('origin') or 'origin not recorded'})."
         )
     return list(dict.fromkeys(said))
+
+
+def _images(table: Table, out: Path) -> list[str]:
+    """What the images of the cells that are there are called."""
+    paths = [(cell.recipe.scale, folder_of(cell, out) / RECIPE) for cell in table.cells]
+    found = (named(scale, read_json(path).get("origin")) for scale, path in paths if path.exists())
+    return list(dict.fromkeys(found))

@@ -12,7 +12,9 @@ from PIL import Image
 from repre_lite.data import sources
 from repre_lite.data.files import FileImages
 from repre_lite.data.image_set import measure
+from repre_lite.data.naming import named
 from repre_lite.data.sources import load_source
+from repre_lite.evaluation.score import evaluated_on
 from repre_lite.runtime.errors import UserError
 
 RED = (200, 30, 40)
@@ -49,6 +51,27 @@ def test_a_source_says_where_its_images_come_from(tmp_path):
     assert load_source("folder", str(tmp_path), 16).origin == "files: .jpg 2, .png 1"
     assert load_source("folder", str(tmp_path), 200).origin == "files: .jpg 2, .png 1"
     assert load_source("scenes", None, 16, 20).origin == "drawn"
+
+
+@pytest.mark.parametrize(("qualities", "name"), [((75, 75), "cifar10-jpeg75"), ((75, 90), "cifar10-jpeg")])
+def test_cifar_as_jpeg_files_has_another_name(tmp_path, qualities, name):
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    for index, quality in enumerate(qualities):
+        for part in ("train", "val"):
+            path = tmp_path / part / "cat" / f"{index}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path, quality=quality)
+    source = load_source("cifar10", tmp_path, 32)
+    assert source.origin == f"{name}: .jpg 2" and named("cifar10", source.origin) == name
+    assert evaluated_on(source) == f"{name}: 2 validation images by 2 training images"
+    assert load_source("folder", tmp_path, 32).origin == "files: .jpg 2"
+
+
+def test_names_of_other_images_are_those_of_the_scale():
+    assert named("cifar10", "files: .jpg 50,000") == "cifar10-jpeg"  # as runs before wrote it
+    for scale, origin in (("cifar10", "torchvision"), ("cifar10", None), ("cifar10", "files: .png 4"), ("scenes", "drawn"),
+                          ("imagenet1k", "files: .jpeg 4"), ("folder", "files: .jpg 4")):  # fmt: skip
+        assert named(scale, origin) == scale
 
 
 def test_a_flat_folder_needs_no_labels(tmp_path):
