@@ -32,6 +32,11 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     )
 
 
+def plot(drawn: str, name: str) -> str:
+    """A figure, HTML, that scrolls by itself on a narrow page; `name`: text, what it is."""
+    return f'<div class="plot" role="region" aria-label="{text(name)}" tabindex="0">{drawn}</div>'
+
+
 def image(pixels: np.ndarray, label: str) -> str:
     """An image (H, W, 3) in [0, 1], clipped, as an inline PNG; `label` says what it shows."""
     stream = io.BytesIO()

@@ -32,7 +32,7 @@ from ..visualize.reconstruction import Reconstructions
 from ..visualize.similarity import PatchSimilarity
 from .arms import Arm
 from .document import Section
-from .pieces import image, table, text
+from .pieces import image, plot, table, text
 
 SHOWN = 6  # reconstructions of each arm
 LIKE = 16  # images whose patches are compared
@@ -152,7 +152,7 @@ def _plot(visual: Visual, name: str) -> str:
     """A visual in words and drawn; on a narrow page the figure scrolls by itself."""
     said = visual.describe()
     drawn = svg(visual.figure(), said)
-    return f'<p>{text(said)}</p>\n<div class="plot" role="region" aria-label="{name}" tabindex="0">{drawn}</div>'
+    return f"<p>{text(said)}</p>\n{plot(drawn, name)}"
 
 
 def _similarity(arms: list[Arm], seen: Tensor) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report.pieces import text
+from ..report.pieces import plot, text
 from ..runs import load_run
 from ..runtime.progress import say
 from ..visualize.kit.extra import MissingExtraError
@@ -52,7 +52,8 @@ def _improvements(table: Table, held: Sequence[Result]) -> str:
     axis.invert_yaxis()
     axis.set_xlabel(f"{MEASURES[measure].label}: with RePre minus without, in points")
     axis.legend(frameon=False, fontsize=9)
-    return svg(figure, f"{MEASURES[measure].label}, with RePre minus without, by framework and encoder")
+    said = f"{MEASURES[measure].label}, with RePre minus without, by framework and encoder"
+    return plot(svg(figure, said), "Improvements")
 
 
 def _attention_and_map(table: Table, out: Path) -> str:

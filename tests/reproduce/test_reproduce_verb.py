@@ -80,5 +80,7 @@ def test_figure3_shows_every_framework(tmp_path):
     shown = figure(made, tmp_path)
     assert all(f"{line.labels[0]} {line.labels[1]}" in shown for line in made.lines)
     page = next(path for path in command.write_table(made, tmp_path) if path.suffix == ".html")
-    assert "<svg" in page.read_text(encoding="utf-8")
+    assert '<div class="plot" role="region" aria-label="Improvements" tabindex="0"><figure><svg' in page.read_text(
+        "utf-8"
+    )
     assert figure(table("table1", "scenes", 1), tmp_path) == ""
