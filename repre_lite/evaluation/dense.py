@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..data.masks import IGNORE, MaskSet, MaskSource
 from ..encoder import TappedEncoder
+from ..runtime import distributed
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from .knn import knn_predict
@@ -130,23 +131,24 @@ def probe_rows(
     train: Patches, val: Patches, split: _Split, small: Tensor, device: torch.device, indices: Sequence[int]
 ) -> list[dict[str, Any]]:
     """One entry for each probe: `probe` (logistic or knn), `tap` (a block or stage, or "all" side by side), `channels`
-    (raw or standardised), `labels` (1, 1/8, 1/64), `miou`, `macc`, `miou_small`, and with all labels `boundary_iou`."""
+    (raw or standardised), `labels` (1, 1/8, 1/64), `miou`, `macc`, `miou_small`, and with all labels `boundary_iou`.
+    Several processes share the probes, and each gets all entries."""
     labels, classes = train.labels(), len(split.train.classes)
     taps: dict[int | str, tuple[Tensor, Tensor]] = dict(zip(indices, _pairs(train, val), strict=True))
     work = [(tap, "knn") for tap in taps] + [(tap, "logistic") for tap in [*taps, "all"]]
+    chosen = {share: split.rows(train, share) for share in SHARES}
+    for share, rows in chosen.items():
+        if not len(rows):
+            raise UserError(f"no patch of the {share} of labelled images has a label; most of their pixels are ignored")
     found = []
+    mine = distributed.share(len(work))
     few = sum(height * width for height, width in split.val.sizes) < KEPT_PIXELS
     truth = [split.val[i][1].short() for i in range(len(split.val))] if few else _Reread(split.val)
-    with Progress(len(work) * len(CHANNELS) * len(SHARES), "probe", "probes", delay=2, leave=False) as bar:
-        for tap, probe in work:
+    with Progress(len(mine) * len(CHANNELS) * len(SHARES), "probe", "probes", delay=2, leave=False) as bar:
+        for tap, probe in work[mine.start : mine.stop]:
             both = taps[tap] if tap in taps else (torch.cat(train.taps, dim=1), torch.cat(val.taps, dim=1))
             for channels in CHANNELS:
-                for share in SHARES:
-                    rows = split.rows(train, share)
-                    if not len(rows):
-                        raise UserError(
-                            f"no patch of the {share} of labelled images has a label; most of their pixels are ignored"
-                        )
+                for share, rows in chosen.items():
                     x, y = scaled(both[0][rows].to(device), both[1].to(device), channels, probe)
                     guess = knn if probe == "knn" else logistic
                     predicted = guess(x, labels[rows].to(device), y, classes).cpu()  # (n,)
@@ -159,7 +161,7 @@ def probe_rows(
                         scores["boundary_iou"] = boundary_iou(predicted, val.grid, truth, classes)
                     found.append(entry | {what: None if math.isnan(score) else score for what, score in scores.items()})
                     bar.update()
-    return found
+    return found if len(work) < distributed.world_size() else distributed.gather_lists(found, device)
 
 
 def scaled(x: Tensor, y: Tensor, channels: str, probe: str) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.files import FileImages
 from ..data.image_set import ImageSet
 from ..encoder import TappedEncoder, is_hierarchical, unwrap
+from ..runtime import distributed
 from ..runtime.progress import Progress
 from .attention import attention_blocks, watched
 from .collapse import effective_rank, patch_cosine
@@ -39,37 +40,44 @@ def measure_diversity(
     `patch_cosine` (K), see `collapse.patch_cosine`, mean over images; `fourier` (K), see `log_amplitude`;
     `effective_rank` (K), see `collapse.effective_rank`, of the patches of all images together (4,096 of them, evenly
     spread); `attention_nmi`, see `attention_nmi`, of each block, mean over images and heads, or None for a Swin, whose
-    tokens attend in windows of their own.
+    tokens attend in windows of their own. Several processes share the images, and each gets all measures.
     """
     weight = next(encoder.parameters())
     shift, scale = (torch.tensor(values, device=weight.device).view(3, 1, 1) for values in (mean, std))
     chosen = spread(len(images), IMAGES)
-    shown = images.only(chosen) if isinstance(images, FileImages) else images[chosen]
+    batches = -(-len(chosen) // BATCH)
+    share = distributed.share(batches)
+    mine = chosen[share.start * BATCH : share.stop * BATCH]
+    shown = images.only(mine) if isinstance(images, FileImages) else images[mine]
     blocks = [] if is_hierarchical(encoder.backbone) else attention_blocks(unwrap(encoder.backbone))
     caught: list[dict[str, Tensor]] = [{} for _ in blocks]
-    sums: dict[str, Tensor | float] = {"patch_cosine": 0.0, "fourier": 0.0, "attention_nmi": 0.0}
+    values: dict[str, list[Tensor]] = {"patch_cosine": [], "fourier": [], "attention_nmi": []}
     patches: list[list[Tensor]] = [[] for _ in encoder.tap_indices]
     with (
         watched(encoder.backbone, blocks, caught),
-        Progress(len(chosen), "image", "diversity", delay=2, leave=False) as bar,
+        Progress(len(mine), "image", "diversity", delay=2, leave=False) as bar,
     ):
         for part in shown.split(BATCH):
             x = (at_size(part.to(weight.device), encoder.image_size) - shift) / scale
             taps = [tap.float() for tap in encoder(x.to(weight.dtype)).taps]
-            sums["patch_cosine"] += torch.stack([patch_cosine(tap).double().sum() for tap in taps])  # (K,)
-            sums["fourier"] += torch.stack([log_amplitude(tap).double().sum() for tap in taps])
+            values["patch_cosine"].append(torch.stack([patch_cosine(tap) for tap in taps], dim=1))  # (B, K)
+            values["fourier"].append(torch.stack([log_amplitude(tap) for tap in taps], dim=1))
             if blocks:
-                nmi = [attention_nmi(one["weights"].float()).mean(1).double().sum() for one in caught]
-                sums["attention_nmi"] += torch.stack(nmi)  # (L,)
+                nmi = [attention_nmi(one["weights"].float()).mean(1) for one in caught]
+                values["attention_nmi"].append(torch.stack(nmi, dim=1))  # (B, L)
             for kept, tap in zip(patches, taps, strict=True):
                 tokens = tap.flatten(2).transpose(1, 2).flatten(0, 1)  # (B*N, C)
                 most = -(-PATCHES * len(part) // len(chosen))
                 kept.append(tokens[spread(len(tokens), most)])
             bar.update(len(part))
+
+    def whole(parts: list[Tensor]) -> Tensor:
+        return distributed.gather_shares(torch.cat(parts), batches, weight.device)
+
     found: dict[str, list[float] | None] = {
-        name: (total / len(chosen)).tolist() if isinstance(total, Tensor) else None for name, total in sums.items()
+        name: whole(parts).cpu().double().mean(0).tolist() if parts else None for name, parts in values.items()
     }
-    return found | {"effective_rank": [effective_rank(torch.cat(kept)) for kept in patches]}
+    return found | {"effective_rank": [effective_rank(whole(kept)) for kept in patches]}
 
 
 def spread(count: int, most: int) -> list[int]:

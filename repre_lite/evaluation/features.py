@@ -56,21 +56,10 @@ def extract_shared(
     blocks: int | None = None,
 ) -> Tensor:
     """`extract`, split over all processes. Every process must call it and gets all features (B, C)."""
-    count, world = len(images), distributed.world_size()
-    if world == 1 or count < world:
-        return extract(encoder, images, mean, std, blocks=blocks)
-    share = -(-count // world)
-    starts = [min(process * share, count - share) for process in range(world)]  # the last parts may overlap
-    first = starts[distributed.rank()]
-    rows = range(first, first + share)
-    part = images.only(rows) if isinstance(images, FileImages) else images[first : first + share]
-    features = distributed.gather(extract(encoder, part, mean, std, blocks=blocks)).split(
-        share
-    )  # one (share, C) per process
-    whole: Tensor = features[0].new_empty(count, features[0].shape[1])
-    for start, found in zip(starts, features, strict=True):
-        whole[start : start + share] = found
-    return whole
+    rows = distributed.share(len(images))
+    part = images.only(rows) if isinstance(images, FileImages) else images[rows.start : rows.stop]
+    features = extract(encoder, part, mean, std, blocks=blocks)
+    return distributed.gather_shares(features, len(images), features.device)
 
 
 def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:

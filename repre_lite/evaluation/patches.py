@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..data.masks import IGNORE, MaskSet
 from ..encoder import TappedEncoder
+from ..runtime import distributed
 from ..runtime.progress import Progress
 from ..runtime.randomness import generator
 
@@ -56,7 +57,8 @@ def read_patches(
     """The patches of all images of `masks`, each resized to the square that the encoder takes, whatever its shape.
 
     The grid is that of the finest tap, at most 32 x 32; coarser taps (Swin) are upsampled bilinearly to it, as in the
-    decoder. `quota`: the most patches kept of each image, drawn by `seed`; None keeps all, in the order of the grid.
+    decoder. `quota`: the most patches kept of each image, drawn by `seed`; None keeps all, in the order of the grid. Several
+    processes share the images, and each gets all patches.
     """
     device, size = next(encoder.parameters()).device, encoder.image_size
     shift, scale = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
@@ -67,9 +69,10 @@ def read_patches(
     counts, orientations, positions, images, ranks = [], [], [], [], []
     training = encoder.training
     encoder.eval()
-    with Progress(len(masks), "image", "patches", delay=2, leave=False) as bar:
-        for start in range(0, len(masks), BATCH):
-            rows = range(start, min(start + BATCH, len(masks)))
+    mine = distributed.share(len(masks))
+    with Progress(len(mine), "image", "patches", delay=2, leave=False) as bar:
+        for start in mine[::BATCH]:
+            rows = range(start, min(start + BATCH, mine.stop))
             pairs = [masks[row] for row in rows]
             pixels = torch.cat([_squared(image, size) for image, _ in pairs])  # (B, 3, size, size)
             x = ((pixels - shift) / scale).to(device, next(encoder.parameters()).dtype)
@@ -88,8 +91,12 @@ def read_patches(
                 ranks.append(torch.arange(len(kept)))
             bar.update(len(pairs))
     encoder.train(training)
-    rest = (torch.cat(parts) for parts in (counts, orientations, positions, images, ranks))
-    return Patches(grid, tuple(torch.cat(held) for held in taps), *rest)
+
+    def whole(parts: list[Tensor]) -> Tensor:
+        return distributed.gather_shares(torch.cat(parts), len(masks), device)
+
+    rest = map(whole, (counts, orientations, positions, images, ranks))
+    return Patches(grid, tuple(map(whole, taps)), *rest)
 
 
 def grid_of(encoder: TappedEncoder) -> int:

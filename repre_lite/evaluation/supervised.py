@@ -1,8 +1,8 @@
 """Protocols that train on augmented crops with labels: `linear-sgd`, a layer on the frozen encoder, and `finetune`.
 
 Slower than the probes on cached features, and with a learning rate that was tuned for ImageNet: for comparison with
-published tables. Crops and flips are drawn anew in every epoch; images in files are cut square before. Of several
-processes each does the whole.
+published tables. Crops and flips are drawn anew in every epoch; images in files are cut square before. Several processes
+share every batch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from ..data.view import View
 from ..data.views import Views
 from ..encoder import TappedEncoder, last_class_tokens, unwrap
 from ..frameworks.base import LinearProtocol
+from ..runtime import distributed
 from ..runtime.progress import Progress
 from ..runtime.randomness import fork, generator
-from .features import extract
+from .features import extract_shared
 
 SHORT = 10  # epochs for images below 96 pixels, unless asked for more
 CHUNK = 256  # images in a forward pass
@@ -55,15 +56,16 @@ class Task:
         return self.epochs or (min(SHORT, published) if size < 96 else published)
 
     def batches(self, size: int, epochs: int, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised crops (B, 3, size, size) and labels (B,) of every step, all images once an epoch."""
+        """This process's normalised crops (B, 3, size, size) and labels (B,) of every step, all images once an epoch."""
         assert self.train.labels is not None
         view = View(size, (0.2, 1.0) if size < 96 else (0.08, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)
         views, steps = Views((view,), self.seed), len(self.train) // batch
         shift, scale = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
+        share = distributed.share(batch)
         for epoch in range(epochs):
             order = torch.randperm(len(self.train), generator=generator(self.seed, f"supervised/{epoch}"))
             for step in range(steps):
-                rows = order[step * batch : (step + 1) * batch]
+                rows = order[step * batch :][share.start : share.stop]
                 crops = views(self.train.images[rows].to(device), epoch * steps + step, rows.to(device))[0]
                 yield (crops - shift) / scale, self.train.labels[rows].to(device)
 
@@ -90,13 +92,11 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
                 features = torch.cat([_features(encoder, part, blocks) for part in crops.split(CHUNK)])  # (B, C)
             share = protocol.warmup_epochs / protocol.epochs
             _set_rate(optimiser, rate * factor(step / total, share, protocol.drops))
-            loss = F.cross_entropy(layer(features), labels, label_smoothing=protocol.label_smoothing)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            loss = _loss(layer(features), labels, protocol.label_smoothing)
+            _step(optimiser, loss)
             bar.update()
     encoder.train(training)
-    x = extract(encoder, task.val.images, task.mean, task.std, blocks=blocks)
+    x = extract_shared(encoder, task.val.images, task.mean, task.std, blocks)
     return _top1(layer(x), task)
 
 
@@ -118,15 +118,14 @@ def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     optimiser = torch.optim.AdamW(groups, lr=0.0)
     total = epochs * (len(task.train) // batch)
     model.train()
-    with fork(task.seed, "finetune"), Progress(total, "step", "finetune", delay=2, leave=False) as bar:
+    draws = f"finetune/{distributed.rank()}" if distributed.rank() else "finetune"  # drop-path
+    with fork(task.seed, draws), Progress(total, "step", "finetune", delay=2, leave=False) as bar:
         for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
             _set_rate(optimiser, rate * factor(step / total, WARMUP))
-            loss = F.cross_entropy(layer(model(crops, taps=False).pooled), labels, label_smoothing=SMOOTHING)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            loss = _loss(layer(model(crops, taps=False).pooled), labels, SMOOTHING)
+            _step(optimiser, loss)
             bar.update()
-    return _top1(layer(extract(model, task.val.images, task.mean, task.std)), task)
+    return _top1(layer(extract_shared(model, task.val.images, task.mean, task.std)), task)
 
 
 def readable_blocks(encoder: TappedEncoder, blocks: int | None) -> int | None:
@@ -160,6 +159,19 @@ def _optimiser(name: str, layer: nn.Linear, rate: float) -> torch.optim.Optimize
     if name == "lars":
         return timm.optim.Lars(layer.parameters(), lr=rate, momentum=0.9)
     return torch.optim.SGD(layer.parameters(), lr=rate, momentum=0.9, nesterov=name == "nesterov")
+
+
+def _loss(scores: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of scores (B, classes): its sum over processes is the mean over the whole batch."""
+    count = distributed.all_sum(torch.tensor(float(len(labels)), device=scores.device))
+    return F.cross_entropy(scores, labels, label_smoothing=smoothing, reduction="sum") / count
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    distributed.sum_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
+    optimiser.step()
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

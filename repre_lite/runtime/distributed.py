@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -43,6 +44,16 @@ def is_main() -> bool:
     if launched() and not dist.is_initialized():
         return os.environ.get("RANK", "0") == "0"
     return rank() == 0
+
+
+def share(count: int) -> range:
+    """Which of `count` rows are this process's: neighbours, and of all processes in the order of their ranks each row once.
+
+    All of them in every process if there are fewer rows than processes.
+    """
+    if count < world_size():
+        return range(count)
+    return range(rank() * count // world_size(), (rank() + 1) * count // world_size())
 
 
 def barrier() -> None:
@@ -95,6 +106,14 @@ def from_main(value: int, device: torch.device) -> int:
     return int(held)
 
 
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradient of each of `parameters` by its sum over processes."""
+    if world_size() > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+
+
 @torch.no_grad()
 def gather(x: Tensor) -> Tensor:
     """Rows of all processes in the order of their ranks, (B,...) -> (world*B,...), without gradient: MoCo's keys."""
@@ -114,19 +133,36 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     return all_sum(rows).flatten(0, 1)
 
 
-def gather_lists(values: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
-    """The records of all processes in the order of their ranks, in every process; they travel as JSON."""
+@torch.no_grad()
+def gather_shares(x: Tensor, count: int, device: torch.device) -> Tensor:
+    """What each process made of its `share(count)`, rows (n, ...), in the order of their ranks and in every process.
+
+    They travel through `device`, that of the process group, and are where `x` was.
+    """
+    return x if count < world_size() else _gather_rows(x, device)
+
+
+def _gather_rows(x: Tensor, device: torch.device) -> Tensor:
+    """`gather` of as many rows as each process has."""
     if world_size() == 1:
-        return values
-    mine = torch.frombuffer(bytearray(json.dumps(values).encode()), dtype=torch.uint8).to(device)
+        return x
+    mine = x.detach().to(device)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(lengths, torch.tensor([len(mine)], device=device))
-    padded = mine.new_zeros(int(torch.cat(lengths).max()))
+    padded = mine.new_zeros(int(torch.cat(lengths).max()), *mine.shape[1:])
     padded[: len(mine)] = mine
     parts = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(parts, padded)
-    texts = [bytes(part[: int(length)].tolist()) for part, length in zip(parts, lengths, strict=True)]
-    return [record for text in texts for record in json.loads(text)]
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)]).to(x.device)
+
+
+def gather_lists(values: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    """The records of all processes in the order of their ranks, in every process; they travel as lines of JSON."""
+    if world_size() == 1:
+        return values
+    text = "\n" + "".join(json.dumps(value) + "\n" for value in values)  # never empty
+    whole = _gather_rows(torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8), device)
+    return [json.loads(line) for line in whole.numpy().tobytes().splitlines() if line]
 
 
 class BatchNorm1d(nn.BatchNorm1d):

@@ -1,4 +1,4 @@
-"""Two CPU processes under one torchrun end where one process ends: losses, weights and scores, in float64."""
+"""Two CPU processes under one torchrun end where one process ends: losses, weights and scores; each does half the work."""
 
 import json
 import os
@@ -28,6 +28,16 @@ def test_two_processes_equal_one(vit, street, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     two = results(torchrun, vit, street, tmp_path / "two.json")
     assert one.keys() == two.keys()
+    alone, shared = one.pop("evaluation"), two.pop("evaluation")
+    assert shared["seen"] <= 0.6 * alone["seen"], "images that the main process put through the encoder"
+    assert alone["found"].keys() == shared["found"].keys() and "dense_miou_untrained" in alone["found"]
+    for name, value in alone["found"].items():
+        if isinstance(value, dict):  # diversity: lists by measure
+            assert all(shared["found"][name][what] == pytest.approx(each, rel=1e-4) for what, each in value.items())
+        else:
+            assert shared["found"][name] == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value), (
+                name
+            )
     for task in one:
         for a, b in zip(one[task]["losses"], two[task]["losses"], strict=True):
             # torchvision's objectness loss is rounded to fp32, whatever the weights are

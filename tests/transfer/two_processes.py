@@ -1,4 +1,4 @@
-"""Three steps of each task in float64; one process or two of `torchrun` alike.
+"""Three steps of each task in float64, and the protocols of `evaluate`; one process or two of `torchrun` alike.
 
 `python two_processes.py SOURCE DATA OUT.json` writes every loss, the scores and a few sums that pin all weights down.
 """
@@ -9,10 +9,24 @@ import sys
 import torch
 from torch import nn
 
+from repre_lite.data import masks, sources
+from repre_lite.evaluation import dense, read_source, supervised
+from repre_lite.evaluation.protocols import run_protocols
 from repre_lite.runtime import distributed
 from repre_lite.transfer import objects
 from repre_lite.transfer.loop import Transfer
 from repre_lite.transfer.settings import transfer_recipe
+
+
+def evaluation(source):
+    """What the protocols find, and how many images went through the encoder in this process."""
+    sources.SCENES_VAL, masks.SCENES_VAL, masks.SCENES_TRAIN, dense.ITERATIONS, dense.SHARES = 40, 7, 9, 3, {"1": 1}
+    supervised._top1 = lambda scores, task: float(scores.double().abs().mean())  # any change of the layer shows
+    read, seen = read_source(source), []
+    read.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    names = ("knn", "linear-sgd", "finetune", "diversity", "dense")
+    found = run_protocols(read, names, torch.device("cpu"), "scenes", train_images=12, epochs=3)
+    return {"found": found, "seen": sum(seen)}
 
 
 def main(source, data, out):
@@ -42,6 +56,7 @@ def main(source, data, out):
         run.model.eval()
         scores = run.task.evaluate(run.device, run.precision, quiet=True)
         results[task] = {"losses": losses, "weights": sums, "scores": scores}
+    results["evaluation"] = evaluation(source)
     if distributed.is_main():
         with open(out, "w") as stream:
             json.dump(results, stream)
