@@ -1,4 +1,4 @@
-"""Lint of the lessons, without a kernel: sizes, headings and references, links, exercises, what a screen reader reads."""
+"""Lint of the lessons, without a kernel: sizes, headings, references, links, exercises, assertions, what a screen reader says."""
 
 import ast
 import copy
@@ -24,6 +24,9 @@ ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|Users|root|tmp|work|mnt|usr|opt|va
 INSTALLS = re.compile(r"(?<![\w.])(?:pip3?|wget|curl|conda)\s")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in tracebacks; its closing letter would hide the path that follows
 UNNAMED_IMAGE = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
+MEASURED = re.compile(r"\d\.\d|\d ?%")  # in an output
+PLOTS_VALUES = re.compile(r"\.(?:plot|hist|scatter|bar|barh|errorbar|imshow|figure)\(")
+ASSERTS = re.compile(r"^\s*(?:assert |checks\.compare\()", re.M)
 
 
 def tags(cell):
@@ -88,6 +91,7 @@ def complaints(notebook):
         found.append("the kernel is not python3")
     found += outline(headings(notebook.cells)) + head(notebook.cells[0].source)
     found += references(notebook.cells) + exercises(notebook.cells) + readings(notebook.cells)
+    found += assertions(notebook.cells)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
@@ -183,6 +187,24 @@ def readings(cells):
     return found
 
 
+def assertions(cells):
+    """Measured numbers that nothing asserts: between two texts, cells print a decimal or a per cent or plot values, and none
+    of them asserts something, compares, or has its output compared. What the next text reads must hold on every machine."""
+    found = []
+    for is_code, group in itertools.groupby(cells, key=lambda cell: cell.cell_type == "code"):
+        run = [cell for cell in group if is_code and "raises-exception" not in tags(cell)]
+        if not any(ASSERTS.search(cell.source) or "nbval-check-output" in tags(cell) for cell in run):
+            found += [f"no assertion beside the numbers of {cell.source[:40]!r}" for cell in run if measures(cell)][:1]
+    return found
+
+
+def measures(cell):
+    """Whether a cell prints a measured number or plots values."""
+    printed = [text for output in cell.outputs for text in texts(output)]
+    plotted = any("image/png" in output.get("data", {}) for output in cell.outputs)
+    return any(MEASURED.search(text) for text in printed) or (plotted and bool(PLOTS_VALUES.search(cell.source)))
+
+
 def outline(found):
     levels = [level for level, _ in found]
     complaints = []
@@ -258,6 +280,8 @@ def test_a_good_lesson_has_no_complaints(lesson):
     lesson.cells[2].outputs = [error()]
     lesson.cells[2].metadata["tags"] = ["raises-exception"]
     assert complaints(lesson) == []
+    lesson.cells[3].update(source="print(0.5)\nassert 0.4 < x", metadata={"tags": []})
+    assert complaints(lesson) == []
 
 
 FAULTS = {
@@ -295,6 +319,12 @@ FAULTS = {
     "no hint or no solution behind": lambda book: book.cells[-1].update(source="<summary>Hint</summary>"),
     "no stub in": lambda book: book.cells[-2].update(source="answer = 3\ncheck(answer)"),
     "no text reads the figure of 'x.shape": lambda book: book.cells[4].update(source="Next."),
+    "no assertion beside the numbers of 'x.shape": lambda book: (
+        book.cells[3].metadata.update(tags=[]) or book.cells[3].outputs[0].update(text="7 %")
+    ),
+    "no assertion beside the numbers of 'axis.plot": lambda book: book.cells[3].update(
+        source="axis.plot(x)", metadata={"tags": []}
+    ),
     "cell 1: installs": lambda book: book.cells[2].update(source="%pip install repre-lite"),
     "cell 2: installs": lambda book: book.cells[3].update(source="!wget -q x"),
     "cell 1: longer": lambda book: book.cells[2].update(source="x = 1\n" * 21),
