@@ -10,6 +10,7 @@ from ..runs import RECIPE, Run, load_run, read_json
 from ..runtime import files
 from ..runtime.device import set_threads
 from ..runtime.errors import UserError
+from ..visualize.bench import SNAPSHOT_BYTES
 from ..visualize.curves import Curves
 from ..visualize.kit.extra import extra
 from ..visualize.kit.viewer import page_script
@@ -61,8 +62,11 @@ def page(runs: Sequence[Run]) -> str:
     return document(title(arms), lead(arms), sections, kicker(arms), page_script() + fold_script())
 
 
-def bench_page(runs: Sequence[Run]) -> str:
-    """A page with the bench alone. Raises UserError if the page cannot run the networks."""
+def bench_page(runs: Sequence[Run], snapshot_bytes: int = SNAPSHOT_BYTES) -> str:
+    """A page with the bench alone, its snapshots in at most `snapshot_bytes`; 0: without them.
+
+    Raises UserError if the page cannot run the networks.
+    """
     arms = group(runs)
-    main = f'<section><h2 class="hidden">Bench</h2>\n{bench(arms).to_html()}</section>'
+    main = f'<section><h2 class="hidden">Bench</h2>\n{bench(arms, snapshot_bytes).to_html()}</section>'
     return filled(title(arms), kicker(arms), INVITATION, "", main)

@@ -17,7 +17,7 @@ from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from ..visualize import Visual
-from ..visualize.bench import Bench
+from ..visualize.bench import SNAPSHOT_BYTES, Bench
 from ..visualize.dense import DenseProbe
 from ..visualize.embedding import Embedding
 from ..visualize.inspector import Inspector
@@ -108,7 +108,7 @@ def visual_sections(arms: list[Arm]) -> list[Section]:
     return sections
 
 
-def bench(arms: list[Arm]) -> Bench:
+def bench(arms: list[Arm], snapshot_bytes: int = SNAPSHOT_BYTES) -> Bench:
     """The bench with the first runs of the first arms that the page can run on the same images.
 
     Raises UserError if there is none, or if the weights are too many for a page.
@@ -126,7 +126,8 @@ def bench(arms: list[Arm]) -> Bench:
     weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
     if weights > MOST_WEIGHTS:
         raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page")
-    return Bench.compute([runs[i] for i in like], [arms[i].short for i in like])
+    names = [arms[i].short for i in like]
+    return Bench.compute([runs[i] for i in like], names, snapshot_bytes=snapshot_bytes)
 
 
 def _left_out(reason: object) -> str:
