@@ -24,7 +24,7 @@ def names() -> tuple[str, ...]:
 
 @cache
 def artefact(name: str) -> Run:
-    """A trained run that ships with the package, read once: "multi" or "detached", as `names` says.
+    """A trained run that ships with the package, read once: "multi", "single" or "detached".
 
     Heads are untrained; encoder, decoder, metrics and snapshots are those of the run. Raises UserError for other names.
     """
