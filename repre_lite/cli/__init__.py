@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of folders may hold what its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if _launched():
             from ..runtime.together import together

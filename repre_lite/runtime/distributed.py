@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,6 +55,18 @@ def share(count: int) -> range:
     if count < world_size():
         return range(count)
     return range(rank() * count // world_size(), (rank() + 1) * count // world_size())
+
+
+def parallel(model: Any, find_unused_parameters: bool = False) -> nn.Module:
+    """`model` with gradients averaged over processes. Buffers are equal in all of them already and are not sent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 renames broadcast_buffers; 2.10 has this name only
+        return nn.parallel.DistributedDataParallel(
+            model,
+            broadcast_buffers=False,
+            find_unused_parameters=find_unused_parameters,
+            gradient_as_bucket_view=True,
+        )
 
 
 def barrier() -> None:

@@ -53,8 +53,8 @@ def _umask() -> int:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace the contents of `path` by `text` in UTF-8, atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace the contents of `path` by `text` in UTF-8, atomically; what is no text, as in names of files, is escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -68,9 +68,7 @@ class Training:
         self.forward: Any = torch.compile(self.model) if recipe.compile else self.model
         if distributed.world_size() > 1:
             alone = recipe.framework == "none"  # nothing uses the encoder's last norm then
-            self.forward = torch.nn.parallel.DistributedDataParallel(
-                self.forward, broadcast_buffers=False, find_unused_parameters=alone, gradient_as_bucket_view=True
-            )
+            self.forward = distributed.parallel(self.forward, find_unused_parameters=alone)
         self.step = 0
         self.total_steps = recipe.steps or recipe.epochs * self.batches.steps_per_epoch
         self.first_bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)

@@ -85,9 +85,7 @@ class Transfer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaled)
         self.forward: Any = self.model
         if distributed.world_size() > 1:
-            self.forward = nn.parallel.DistributedDataParallel(
-                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self.forward = distributed.parallel(self.model)
         self.step = 0
         self.bad_step = torch.full((), torch.iinfo(torch.int64).max, device=self.device)
 

@@ -1,11 +1,14 @@
 """Options made from the fields of a recipe, and messages put into their terms."""
 
+import io
+import os
 import re
 import subprocess
 import sys
 
 import pytest
 
+from repre_lite.cli import main
 from repre_lite.cli.options import NESTED, flag, in_options
 from repre_lite.cli.parser import build_parser
 from repre_lite.recipes import FIELDS
@@ -57,6 +60,14 @@ def test_only_what_is_given_reaches_the_recipe():
 )  # fmt: skip
 def test_messages_name_options(message, shown):
     assert in_options(message) == shown
+
+
+def test_any_name_can_be_printed(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["fly"]) == 2
+    print("caf\udce9 \u00d7", flush=True)  # a name that is not UTF-8, and a sign that the encoding lacks
+    assert stream.buffer.getvalue() == b"caf\\udce9 \\xd7" + os.linesep.encode()
 
 
 def test_help_and_import_do_not_import_torch():

@@ -34,6 +34,11 @@ def test_write_replaces_and_leaves_nothing_else(tmp_path):
     assert json.loads(path.read_text()) == {"a": [1, None]}
 
 
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    files.write_text(tmp_path / "page.html", "caf\udce9, café")
+    assert (tmp_path / "page.html").read_bytes() == b"caf\\udce9, caf\xc3\xa9"
+
+
 @pytest.mark.parametrize("moment", ["fsync", "chmod", "replace"])
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, MemoryError])
 def test_a_crash_in_the_middle_keeps_the_old_file(tmp_path, monkeypatch, moment, crash):
