@@ -235,7 +235,7 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
     if held:
         said.append(
             "Ours: mean ± standard deviation over seeds. Difference: paired by seed, with the "
-            f"{table.level:.0%} interval of its mean (Student's t); accuracies in points. A difference whose interval holds "
+            f"{100 * table.level:.0f} % interval of its mean (Student's t); accuracies in points. A difference whose interval holds "
             "0 is no gain. Intervals are not corrected for their number."
         )
     if any(result.verdict == EXPLORATORY for result in held):
