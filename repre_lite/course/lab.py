@@ -65,7 +65,7 @@ def find_lessons() -> list[Path]:
 
 def is_lesson(path: Path, number: str) -> bool:
     """Whether `path` is the lesson of that number, "3" or "03"."""
-    return path.name.startswith(number.zfill(2))
+    return number.isdecimal() and path.name.startswith(number.zfill(2))
 
 
 def check_jupyter(options: Sequence[str]) -> None:

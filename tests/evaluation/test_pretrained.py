@@ -160,6 +160,6 @@ def test_evaluate_random(monkeypatch, capsys):
     ]
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()] == ["knn_top1", "knn_top1_pixels"]
+    assert [line.split()[0] for line in shown.splitlines()] == ["scenes:", "knn_top1", "knn_top1_pixels"]
     read = read_source("random", arch="vit_micro")
     assert json.loads(read.description["timm_args"])["img_size"] == 32
