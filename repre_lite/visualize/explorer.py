@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.image_set import ImageSet
 from ..data.views import Views
 from ..evaluation import at_size
-from ..runs import Run, load_run
+from ..runs import CHECKPOINT, Run, load_run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from ..runtime.text import plain_text
@@ -66,11 +66,19 @@ class Explorer:
             makers["view pair"] = lambda: ViewPair.compute(self._views, self.images[0], encoder.tap_grids[0])
         makers["embedding"] = lambda: Embedding.compute(run.evaluated, self.own, run.mean, run.std, count=400)
         if decoder is not None and not run.model.detached and run.recipe.framework != "none":
-            rows = torch.arange(1 + BATCH)
-            makers["tug of war"] = lambda: TugOfWar.compute(run.model, self._views(self.images, 0, rows), run.metrics)
+            makers["tug of war"] = self._tug_of_war
         if len(run.snapshots) > 1:
             makers["time"] = lambda: Scrubber.compute({run.folder.name: run}, self.seen[0][0])
         return makers
+
+    def _tug_of_war(self) -> TugOfWar:
+        if not self.run.has_heads:
+            raise UserError(
+                f"{self.run.folder.name}: no {CHECKPOINT}, so the heads are untrained and their gradients would say nothing; "
+                "open a run of your own"
+            )
+        views = self._views(self.images, 0, torch.arange(1 + BATCH))
+        return TugOfWar.compute(self.run.model, views, self.run.metrics)
 
     def tab(self, name: str) -> Visual:
         """The visual of a tab, computed once. Raises UserError for a name that is not among `makers`."""

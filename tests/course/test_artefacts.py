@@ -2,12 +2,13 @@
 
 import json
 import zlib
+from pathlib import Path
 
 import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.course.artefacts import FOLDER, names
+from repre_lite.course.artefacts import FOLDER, PAIRS, names, pairs
 from repre_lite.data.scenes import VAL_START
 from repre_lite.evaluation import extract, knn_top1
 from repre_lite.runs import SNAPSHOTS
@@ -93,3 +94,13 @@ def test_a_file_relative_to_another(tmp_path):
     save_tensors(tmp_path / "base.safetensors", {"v": base["w"]}, {})
     with pytest.raises(rl.UserError, match="does not fit ../base.safetensors"):
         load_tensors(tmp_path / SNAPSHOTS / "x.safetensors")
+
+
+def test_the_pairs_are_those_of_the_results():
+    committed = Path(__file__).parents[2] / "results" / PAIRS.name
+    if committed.parent.exists():  # an installed package has no results/
+        assert PAIRS.read_bytes() == committed.read_bytes(), f"copy {committed} to {PAIRS}"
+    found = pairs("knn_top1")
+    assert found["multi"][0] == 0.7945 and found["detached"][7] == 0.7635 and list(found["single"]) == list(range(8))
+    with pytest.raises(rl.UserError, match="no measure 'knn': choose one of knn_top1"):
+        pairs("knn")

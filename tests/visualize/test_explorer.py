@@ -59,3 +59,12 @@ def test_another_image_is_looked_at(tiny_runs):
     own = Explorer(tiny_runs["multi-0"])
     assert not np.allclose(own.tab("attention").image, shown)
     assert torch.equal(own.images[1:], explorer.images[1:])
+
+
+def test_a_packed_run_says_why_it_has_no_tug_of_war():
+    explorer = Explorer(rl.artefact("multi"))
+    with pytest.raises(rl.UserError, match=r"multi: no checkpoint.pt, so the heads are untrained"):
+        explorer.tab("tug of war")
+    tabs = explorer.widget()
+    tabs.selected_index = list(explorer.makers).index("tug of war")
+    assert "heads are untrained" in tabs.children[tabs.selected_index].children[0].value
