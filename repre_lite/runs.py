@@ -77,11 +77,6 @@ class Run:
         return tuple(self.model.std.flatten().tolist())
 
     @property
-    def has_heads(self) -> bool:
-        """Whether projector, predictor and target are those of the run; without its checkpoint they are untrained."""
-        return (self.folder / CHECKPOINT).exists()
-
-    @property
     def snapshots(self) -> tuple[int, ...]:
         """The steps that `at` knows: 0, the untrained model, those of the snapshots, and the last if the run has any."""
         kept = (self.folder / SNAPSHOTS).glob(f"step-*/{ENCODER}")

@@ -72,7 +72,7 @@ class Explorer:
         return makers
 
     def _tug_of_war(self) -> TugOfWar:
-        if not self.run.has_heads:
+        if not (self.run.folder / CHECKPOINT).exists():
             raise UserError(
                 f"{self.run.folder.name}: no {CHECKPOINT}, so the heads are untrained and their gradients would say nothing; "
                 "open a run of your own"

@@ -38,6 +38,7 @@ def test_every_cell_is_learned_once(script, tmp_path, monkeypatch, capsys):
         "1",
         "--steps",
         "1",
+        "2",
         "--out",
         str(tmp_path / "t.json"),
     ]
@@ -45,9 +46,17 @@ def test_every_cell_is_learned_once(script, tmp_path, monkeypatch, capsys):
     script.main()
     table = json.loads((tmp_path / "t.json").read_text())
     cells = table["cells"]
+    assert table["steps"] == {"segmentation": 1, "detection": 2}
     assert len(cells) == 8 and all("miou" in cells[name] or "box_map" in cells[name] for name in cells)
     one, other = (cells[f"segmentation frozen {encoder} 0"]["miou"] for encoder in ("pre-trained", "untrained"))
     assert table["paired"]["segmentation frozen"]["miou"]["each"] == [round(one - other, 5)]
     capsys.readouterr()
     script.main()
     assert "8 of 8 cells are there" in capsys.readouterr().out
+
+
+def test_steps_are_given_for_every_task(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "--steps", "1"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "give one number for each of segmentation detection" in capsys.readouterr().err
