@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 
+from ..runtime import distributed
 from ..runtime.errors import UserError
 from .backbone import DenseBackbone
 
@@ -20,7 +21,9 @@ class Pyramid(nn.Module):
 
     A Swin's stages, each normalised, pass through torchvision's feature pyramid network. A ViT has one resolution; its
     last map is enlarged four times and twice, kept, and halved, as in ViTDet's simple feature pyramid, without levels finer
-    than the image. One more level is the coarsest, subsampled by two. `strides`: side of a cell of each level in pixels.
+    than the image. Unlike there, its channels are standardised first, by the batch in training: a contrastive encoder adds
+    one large vector to all patches, and behind it a frozen encoder's detector learned later than that of an untrained one.
+    One more level is the coarsest, subsampled by two. `strides`: side of a cell of each level in pixels.
     Raises UserError for patches whose side is no power of two, which torchvision's pooling would misplace.
     """
 
@@ -37,6 +40,7 @@ class Pyramid(nn.Module):
             self.network = FeaturePyramidNetwork(list(backbone.widths), width)
             strides = list(backbone.strides)
         else:
+            self.standardise = distributed.BatchNorm2d(backbone.widths[-1], affine=False)
             scales = [scale for scale in SCALES if patch >= scale]
             self.levels = nn.ModuleList(_level(backbone.widths[-1], width, scale) for scale in scales)
             strides = [int(patch / scale) for scale in scales]
@@ -49,7 +53,8 @@ class Pyramid(nn.Module):
             named = OrderedDict((str(i), norm(y)) for i, (norm, y) in enumerate(zip(self.norms, maps, strict=True)))
             levels = list(self.network(named).values())
         else:
-            levels = [level(maps[-1]) for level in self.levels]
+            last = self.standardise(maps[-1])
+            levels = [level(last) for level in self.levels]
         levels.append(F.max_pool2d(levels[-1], 1, stride=2))
         return OrderedDict((str(i), y) for i, y in enumerate(levels))
 

@@ -37,6 +37,21 @@ def test_a_pyramid_halves_from_level_to_level(arch, changes, strides):
         assert level.shape == (2, 8, -(-64 // stride), -(-96 // stride))
 
 
+def test_what_all_patches_share_does_not_reach_a_vits_levels():
+    made = pyramid("vit_micro")
+    maps = [torch.randn(4, made.backbone.widths[-1], 4, 4)]
+    shared = 100 * torch.randn(1, made.backbone.widths[-1], 1, 1)
+    images = torch.zeros(4, 3, 32, 32)
+    made.backbone.forward = lambda _: maps
+    alone = made(images)
+    made.backbone.forward = lambda _: [maps[0] * 3 + shared]
+    for name, level in made(images).items():
+        assert level == pytest.approx(alone[name], abs=1e-3)
+    before = made.standardise.running_mean.clone()
+    made.eval()(images)  # what was learned in training is used, and stays
+    assert torch.equal(before, made.standardise.running_mean)
+
+
 def test_patches_of_odd_sizes_are_refused():
     with pytest.raises(rl.UserError, match="patch_size=6: detection needs patches of 2, 4, 8, 16"):
         Pyramid(DenseBackbone(rl.build_encoder("vit_micro", 36, 6, **TINY)), 8)
