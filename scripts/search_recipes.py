@@ -1,14 +1,16 @@
 """Search the small-size recipe of every framework, with equal effort for each, on held-out training images.
 
-python scripts/search_recipes.py [--data FOLDER] [--steps 150] [--settings 3] [--jobs 2] [--out results/recipe_search.json]
+python scripts/search_recipes.py [--data FOLDER] [--steps 150] [--longer 300] [--settings 3] [--jobs 2]
+    [--out results/recipe_search.json]
 
 Every framework gets the same number of settings: a base learning rate and one or two knobs of its own, from the fixed
 grid below. vit_micro, without the reconstruction branch, so that nothing is tuned in favour of it. Each setting is
-trained on 10,000 scenes; the one of the highest k-NN is trained once more on 10,000 CIFAR-10 images. k-NN is judged on
-2,000 others of the training images, never on val/, and stands beside that of the untrained encoder.
+trained for `--steps` on 10,000 scenes; the one of the highest k-NN is trained anew, for `--longer` steps, on them and on
+10,000 CIFAR-10 images. k-NN is judged on 2,000 others of the training images, never on val/, and stands beside that of
+the untrained encoder.
 
-The table is written after every run, and the same command resumes it. 28 runs of 150 steps of 32 images take about 80
-minutes on one slow core; `--jobs 2` does two at a time, one thread each.
+The table is written after every run, and the same command resumes it. It takes about three hours of one slow core;
+`--jobs 2` does two runs at a time, one thread each.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cells import Images, fill, images, open_table, origins, run
+from cells import fill, images, open_table, origins, run
 
 import repre_lite as rl
 from repre_lite.recipes import Recipe
@@ -57,9 +59,9 @@ def recipe_of(scale: str, framework: str, values: Mapping[str, Any], steps: int,
     )  # fmt: skip
 
 
-def named(scale: str, framework: str, values: Mapping[str, Any], seed: int) -> str:
-    """The name of a cell, such as "scenes byol base_lr=0.004 momentum=0.95 seed=0"."""
-    shown = {"base_lr": values["base_lr"]} | values["method"] | {"seed": seed}
+def named(scale: str, framework: str, values: Mapping[str, Any], seed: int, steps: int | None = None) -> str:
+    """The name of a cell, such as "scenes byol base_lr=0.004 momentum=0.95 seed=0"; with `steps` if it is a longer run."""
+    shown = {"base_lr": values["base_lr"]} | values["method"] | {"seed": seed} | ({"steps": steps} if steps else {})
     return " ".join([scale, framework, *(f"{name}={value:g}" for name, value in shown.items())])
 
 
@@ -83,6 +85,7 @@ def main() -> None:
     parser.add_argument("--settings", type=int, choices=(1, 2, 3), default=3, help="of each framework (default 3)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--longer", type=int, default=300, help="steps of the chosen settings (default 300)")
     parser.add_argument("--data", help="folder that holds cifar10/ (default: found, or downloaded into data/)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("results/recipe_search.json"))
@@ -95,28 +98,31 @@ def main() -> None:
     }
     table = open_table(options.out, measured)
     seeds = range(options.seeds)
-    runs = len(options.frameworks) * (options.settings + 1) * options.seeds
-    minutes = runs * (options.steps * BATCH / RATE + 20) / 60 / options.jobs
-    print(f"{runs} runs of {options.steps} steps, about {minutes:.0f} minutes of {options.jobs} core(s)", flush=True)
+    tried, again = (len(options.frameworks) * times * options.seeds for times in (options.settings, 2))
+    took = (tried * options.steps + again * options.longer) * BATCH / RATE + 20 * (tried + again)
+    print(
+        f"{tried} runs of {options.steps} steps and {again} of {options.longer}, "
+        f"about {took / 60 / options.jobs:.0f} minutes of {options.jobs} core(s)", flush=True,
+    )  # fmt: skip
 
-    def cell(scale: str, framework: str, values: Mapping[str, Any], seed: int, which: Images) -> Any:
-        return partial(run, recipe_of(scale, framework, values, options.steps, seed), which)
+    scales = {"scenes": images("scenes", None, TRAIN, HELD), "cifar10": images("cifar10", options.data, TRAIN, HELD)}
 
-    scenes, cifar10 = images("scenes", None, TRAIN, HELD), images("cifar10", options.data, TRAIN, HELD)
+    def cell(scale: str, framework: str, values: Mapping[str, Any], seed: int, steps: int) -> Any:
+        return partial(run, recipe_of(scale, framework, values, steps, seed), scales[scale])
+
     # setting by setting, so that a stopped search has given every framework the same
     grid = [(f, GRID[f][i], s) for i in range(options.settings) for f in options.frameworks for s in seeds]
-    fill(options.out, table, {named("scenes", *row): cell("scenes", *row, scenes) for row in grid}, options.jobs)
+    cells = {named("scenes", *row): cell("scenes", *row, options.steps) for row in grid}
+    fill(options.out, table, cells, options.jobs)
     chosen = {f: choose(table["cells"], f, options.settings, options.seeds) for f in options.frameworks}
-    table |= {"chosen": chosen, "origin": origins(scenes, cifar10)}
+    table |= {"chosen": chosen, "origin": origins(*scales.values())}
     write_json(options.out, table)
     confirmed = [(f, values, s) for f, values in chosen.items() if values is not None for s in seeds]
-    fill(
-        options.out, table, {named("cifar10", *row): cell("cifar10", *row, cifar10) for row in confirmed}, options.jobs
-    )
-    for framework, values, seed in confirmed:
-        pairs = {scale: table["cells"][named(scale, framework, values, seed)] for scale in ("scenes", "cifar10")}
-        shown = ", ".join(f"{s} {p.get('knn')} (untrained {p['untrained']})" for s, p in pairs.items())
-        print(f"{framework:8s} {values} seed {seed}: {shown}")
+    longer = [(scale, *row, options.longer) for scale in scales for row in confirmed]
+    fill(options.out, table, {named(*row): cell(*row) for row in longer}, options.jobs)
+    for row in longer:
+        found = table["cells"][named(*row)]
+        print(f"{named(*row)}: k-NN {found.get('knn')}, untrained {found['untrained']}")
 
 
 if __name__ == "__main__":
