@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="the main job, offline: train on the scenes, evaluate, plot")
     demo.add_argument("--out", default="runs/demo", help="run folder, overwritten (default runs/demo)")
-    demo.add_argument("--steps", type=int, default=None, help="optimiser steps (default 600 on a CPU, 2000 on a GPU)")
+    demo.add_argument("--steps", type=int, default=None, help="optimiser steps (default 300 on a CPU, 2000 on a GPU)")
     demo.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
     demo.set_defaults(run="repre_lite.cli.demo:demo")
 
