@@ -14,7 +14,7 @@ from PIL import Image
 import repre_lite as rl
 from repre_lite.report import page
 from repre_lite.repre import RePre
-from repre_lite.runs import Run
+from repre_lite.runs import CHECKPOINT, Run
 from repre_lite.visualize import Explorer
 
 ODD = ["_hidden", "a $x^2$ b", "<b>&amp;", "$", "back\\slash" if os.name != "nt" else "back", "größe ☂"]
@@ -122,6 +122,8 @@ def test_it_opens_in_a_browser(name, report_of, chromium, tmp_path):
 def test_every_tab_opens(name, tmp_path, small):
     classes, options = CASES[name]
     run = untrained(tmp_path, images(tmp_path / "data", classes, each=12 if len(classes) == 1 else 3), **options)
+    run.folder.mkdir(exist_ok=True)
+    (run.folder / CHECKPOINT).touch()  # its heads are its own
     explorer = Explorer(run)
     for tab in explorer.makers:
         if "capture" in name and tab in ("attention", "patches"):
