@@ -21,9 +21,8 @@ class Pyramid(nn.Module):
 
     A Swin's stages, each normalised, pass through torchvision's feature pyramid network. A ViT has one resolution; its
     last map is enlarged four times and twice, kept, and halved, as in ViTDet's simple feature pyramid, without levels finer
-    than the image. Unlike there, its channels are standardised first, by the batch in training: a contrastive encoder adds
-    one large vector to all patches, and behind it a frozen encoder's detector learned later than that of an untrained one.
-    One more level is the coarsest, subsampled by two. `strides`: side of a cell of each level in pixels.
+    than the image. Unlike there, its channels are standardised first, over the batch in training: a contrastive encoder
+    adds one large vector to all patches, which would hide their differences. One more level is the coarsest, subsampled by two. `strides`: side of a cell of each level in pixels.
     Raises UserError for patches whose side is no power of two, which torchvision's pooling would misplace.
     """
 
