@@ -1,4 +1,4 @@
-"""8 steps of every framework, with and without the branch, in float64; one process or two of `torchrun` alike.
+"""5 steps of every framework, with and without the branch, in float64; one process or two of `torchrun` alike.
 
 `python two_processes.py OUT.json` writes every logged loss and a few sums that pin all weights down.
 """
@@ -19,7 +19,7 @@ from repre_lite.training.loop import training_steps
 def run(name, reconstruction, source):
     encoder = TINY | ({"dynamic_img_size": True} if name == "dino" else {})
     recipe = rl.recipe(
-        "scenes", name, reconstruction=reconstruction, steps=8, batch_size=12, train_images=60, drop_path=0.0,
+        "scenes", name, reconstruction=reconstruction, steps=5, batch_size=12, train_images=60, drop_path=0.0,
         precision="fp64", device="cpu", encoder=encoder, method=SMALL[name],
     )  # fmt: skip
     losses = []
