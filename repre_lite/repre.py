@@ -76,8 +76,9 @@ class RePre(nn.Module):
         self.weighting = None if alone else weighting or UncertaintyWeighting()
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
+        self.normalise_by(mean, std)
 
     @classmethod
     def from_recipe(
@@ -114,6 +115,11 @@ class RePre(nn.Module):
         weighting = build_weighting(recipe.weighting)
         detached = recipe.reconstruction == "detached"
         return cls(framework, decoder, weighting, detached, mean, std, recipe.reconstruct_views)
+
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Use this mean and standard deviation of each colour, in [0, 1], from now on."""
+        self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
+        self.std.copy_(torch.tensor(std).view(3, 1, 1))
 
     def normalise(self, view: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> what encoders read."""

@@ -9,6 +9,13 @@ from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 
 
+def share_of_batch(batch_size: int, world: int) -> int:
+    """Images of a batch for each of `world` processes. Raises UserError if it cannot be shared evenly."""
+    if batch_size % world:
+        raise UserError(f"batch_size={batch_size} cannot be shared by {world} processes; give a multiple of {world}")
+    return batch_size // world
+
+
 class Batches:
     """Batches of `batch_size` (global) out of `count` images; the last incomplete one of an epoch is dropped.
 
@@ -20,12 +27,9 @@ class Batches:
             raise UserError(
                 f"batch_size={batch_size} is larger than the number of training images, {count}; make it smaller"
             )
-        if batch_size % world:
-            raise UserError(
-                f"batch_size={batch_size} cannot be shared by {world} processes; give a multiple of {world}"
-            )
+        share = share_of_batch(batch_size, world)
         self.count, self.seed = count, seed
-        self.batch_size, self.share, self.first = batch_size, batch_size // world, rank * (batch_size // world)
+        self.batch_size, self.share, self.first = batch_size, share, rank * share
         self.steps_per_epoch = count // batch_size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 

@@ -7,11 +7,10 @@ from itertools import chain
 from typing import Any
 
 import torch
-from timm.models.swin_transformer import SwinTransformerBlock
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode  # documented under this name
 
+from ..evaluation.attention import attention_blocks
 from ..losses import FixedWeighting
 from ..recipes import Recipe
 from ..repre import RePre
@@ -50,12 +49,11 @@ class Remembered:
         self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
         self.hooks.__enter__()
         self.handles = []
-        for block in self.module.modules():
-            if isinstance(block, Block | SwinTransformerBlock):
-                self.handles += [
-                    block.register_forward_pre_hook(lambda block, _: self._count(block, -self.total)),
-                    block.register_forward_hook(lambda block, *_: self._count(block, self.total)),
-                ]
+        for block in attention_blocks(self.module):
+            self.handles += [
+                block.register_forward_pre_hook(lambda block, _: self._count(block, -self.total)),
+                block.register_forward_hook(lambda block, *_: self._count(block, self.total)),
+            ]
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -29,6 +29,7 @@ from ..runs import images_of
 from ..runtime import flops
 from ..runtime.device import describe_device, pick_device, set_threads
 from ..runtime.errors import UserError
+from ..runtime.memory import enough_memory
 from ..training.loop import Training, steps
 from .costs import activations, step_flops
 from .gpus import GIB, GPU, parse_gpus
@@ -91,10 +92,14 @@ class Plan:
         """Whether the recipe's batch needs activation checkpointing, or asks for it."""
         return self.recipe.activation_checkpointing or self.recipe.batch_size > self.gpus * self.largest_batch
 
+    @property
+    def flops_of_step(self) -> int:
+        """Operations of a step of this run, per image."""
+        return self.flops_checkpointed if self.checkpointing else self.flops
+
     def images_per_second(self, share: float) -> float:
         """Of all GPUs together if each reaches `share` of its peak; no faster than the host can launch."""
-        each = self.flops_checkpointed if self.checkpointing else self.flops
-        return min(self.gpus * self.gpu.peak * share / each, self.recipe.batch_size / LAUNCH)
+        return min(self.gpus * self.gpu.peak * share / self.flops_of_step, self.recipe.batch_size / LAUNCH)
 
     def hours(self, images_per_second: float) -> float:
         """Hours of the whole run at a speed."""
@@ -218,8 +223,8 @@ def describe(plan: Plan) -> str:
 def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
     """Images/s of `count` real steps on this machine's device after three to warm up, the batch they had, the device.
 
-    The batch is the share of one GPU, or what a CPU does in seconds. With the recipe's `data`, images are read as in
-    training; without, scenes in memory are augmented.
+    The batch is the recipe's, on a CPU no more than it does in seconds. With the recipe's `data`, images are read as in
+    training; without, scenes in memory are augmented. Raises UserError if memory runs out.
     """
     device = pick_device(recipe.device)
     fit = recipe.batch_size if device.type != "cpu" else 64 if recipe.image_size <= IN_MEMORY else 8
@@ -228,18 +233,19 @@ def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
     if recipe.data is None:
         images = scenes(range(batch), size=recipe.image_size).images
         source = Source("scenes", ImageSet(images, None, ()), None, *IMAGENET, 0, "")
-    training = Training(dataclasses.replace(recipe, batch_size=batch, steps=3 + count, warmup_epochs=0), source)
-    stepping = steps(training)
+    with enough_memory():
+        training = Training(dataclasses.replace(recipe, batch_size=batch, steps=3 + count, warmup_epochs=0), source)
+        stepping = steps(training)
 
-    def take(number: int) -> float:
-        start = time.perf_counter()
-        for _ in range(number):
-            next(stepping)
-        training.check_finite()  # reads from the device, so waits for it
-        return time.perf_counter() - start
+        def take(number: int) -> float:
+            start = time.perf_counter()
+            for _ in range(number):
+                next(stepping)
+            training.check_finite()  # reads from the device, so waits for it
+            return time.perf_counter() - start
 
-    take(3)
-    return count * batch / take(count), batch, describe_device(device)
+        take(3)
+        return count * batch / take(count), batch, describe_device(device)
 
 
 def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
@@ -265,11 +271,16 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
 
 
 def measure_here(plan: Plan) -> str:
-    """What this machine does, in lines like those of `describe`: 20 real steps, and reading if `data` is given."""
+    """What one device of this machine does, in lines like those of `describe`: 20 real steps of one GPU's share of the
+    batch, as far as it fits, and reading if `data` is given."""
     recipe = plan.recipe
-    rate, batch, device = measure_step(recipe)
+    fits = plan.largest_batch_checkpointed if plan.checkpointing else plan.largest_batch
+    share = max(2, min(recipe.batch_size // plan.gpus, fits or 8))
+    rate, batch, device = measure_step(
+        dataclasses.replace(recipe, batch_size=share, activation_checkpointing=plan.checkpointing)
+    )
     lines = [
-        f"here         {rate:,.1f} images/s in 20 steps of {batch} on {device}: {rate * plan.flops / 1e9:,.0f} GFLOP/s; "
+        f"here         {rate:,.1f} images/s in 20 steps of {batch} on {device}: {rate * plan.flops_of_step / 1e9:,.0f} GFLOP/s; "
         f"the whole run {plan.hours(rate):,.1f} hours"
     ]
     for name, read in (measure_input(recipe) if recipe.data and recipe.image_size > IN_MEMORY else {}).items():

@@ -97,6 +97,9 @@ class Recipe:
     views: tuple[View, ...] = setting("how each view of an image is made; the first one is reconstructed", by="framework")
     method: dict[str, Any] = setting("the framework's own settings: widths, temperature, ...", factory=dict, by="framework")
     encoder: dict[str, Any] = setting("further arguments of timm.create_model", factory=dict, by="framework")
+    images: str = setting("images above 96 pixels: decode each one in every epoch, or once into a cache", "decode",
+                          choices=("decode", "cached"))
+
     # how, not what
     data: str | None = setting("folder of images; none: generated or downloaded", None, how=True)
     device: str = setting("where to compute", "auto", choices=("auto", "cpu", "cuda", "mps"), how=True)
@@ -109,8 +112,6 @@ class Recipe:
     skip_unreadable: bool = setting("put the next image in place of one that cannot be read", False, how=True)
     max_pixels: int | None = setting("largest image that is opened, in pixels; none: Pillow's limit", None, least=1,
                                      how=True)
-    images: str = setting("images above 96 pixels: decode each one in every epoch, or once into a cache", "decode",
-                          choices=("decode", "cached"), how=True)
     workers: int = setting("processes that read images above 96 pixels; 0: none", 4, least=0, how=True)
     # fmt: on
 
@@ -166,6 +167,8 @@ def check(recipe: Recipe) -> None:
     check_values({name: getattr(recipe, name) for name in FIELDS})
     if not 0 <= recipe.hide < 1:
         raise UserError(f"hide={recipe.hide}: give a share, 0 or more and below 1")
+    if recipe.clip_norm == 0:
+        raise UserError("clip_norm=0 would keep nothing of the gradient; give none to switch clipping off")
     if not 0 <= recipe.drop_path < 1:
         raise UserError(f"drop_path={recipe.drop_path}: give a rate, 0 or more and below 1")
     if len(recipe.betas) != 2 or not all(0 <= beta < 1 for beta in recipe.betas):

@@ -59,10 +59,13 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "cuda":
         if not torch.cuda.is_available():
             raise UserError(f"{asked}cuda: torch finds no CUDA GPU; choose device='cpu' or install a CUDA driver")
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        place, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if place >= count:
+            raise UserError(f"process {place} finds no GPU of its own; start at most {count}, --nproc-per-node {count}")
+        device = torch.device("cuda", place)
         _check_kernels(device)
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
+        _allow_tf32(False)
         return device
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError(f"{asked}mps: torch finds no Apple GPU; choose device='cpu'")
@@ -77,6 +80,12 @@ def describe_device(device: torch.device) -> str:
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {torch.get_num_threads()} threads" + (" (MPS)" if device.type == "mps" else "")
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """Whether products of fp32 numbers on a GPU may be rounded to TF32, ten bits, which is several times as fast."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @dataclass(frozen=True)
@@ -99,14 +108,16 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     """The number format called `name`, one of `PRECISIONS`, on `device`.
 
     "auto" is fp32 on CPU and MPS; on CUDA it is bf16 if the hardware has it, else fp16 with gradient scaling (Volta and
-    Turing). Emulated bf16, which a V100 reports, is never used. fp64 is for exact comparisons. Raises UserError for a
-    format that the device does not have.
+    Turing). Emulated bf16, which a V100 reports, is never used. fp64 is for exact comparisons. With a half format what
+    stays in fp32 may use TF32; fp32 itself never does. Raises UserError for a format that the device does not have.
     """
     if name not in PRECISIONS:
         raise UserError(f"precision={name!r}: choose one of {', '.join(PRECISIONS)}")
     cuda = device.type == "cuda"
     if name == "auto":
         name = "fp32" if not cuda else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if cuda:
+        _allow_tf32(name in ("fp16", "bf16"))
     if name == "fp16":
         if not cuda:
             raise UserError("precision='fp16' needs a CUDA GPU; choose fp32 or bf16")

@@ -43,11 +43,11 @@ def facts(training: Training) -> dict[str, Any]:
 
 
 def summary(training: Training, logged: Step, online_knn: float | None, wall_seconds: float) -> dict[str, Any]:
-    """The results of a run after its last step, for summary.json."""
+    """The results of a run after its last step, for summary.json. All processes must call it."""
     psnr = None
     if logged.reconstructed is not None:
         error = (logged.reconstructed.detach().float().clamp(0, 1) - logged.views[0].float()).square().mean()
-        psnr = float(-10 * torch.log10(error))
+        psnr = float(-10 * torch.log10(distributed.all_mean(error)))
     return {
         "steps": training.step,
         "images_per_second": round(training.step * training.recipe.batch_size / wall_seconds, 1),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.cache import cached
 from ..data.files import FileImages
 from ..data.image_set import Source
-from ..data.loaders import Batches
+from ..data.loaders import Batches, share_of_batch
 from ..data.stream import StepCrops, Stream
 from ..data.views import Views
 from ..evaluation.collapse import effective_rank, embedding_std, patch_cosine
@@ -49,13 +49,15 @@ class Training:
         if recipe.compile:
             check_compiler(self.device)
         distributed.start(self.device)
+        share_of_batch(recipe.batch_size, distributed.world_size())
+        self.model = RePre.from_recipe(recipe)  # before the images: reading them may take long
         self.source = source or images_of(recipe)
         images = self.source.train.images
         self.images = None if isinstance(images, FileImages) else images.to(self.device)
         self.batches = Batches(
             len(self.source.train), recipe.batch_size, recipe.seed, distributed.rank(), distributed.world_size()
         )
-        self.model = RePre.from_recipe(recipe, self.source.mean, self.source.std)
+        self.model.normalise_by(self.source.mean, self.source.std)
         self.views = Views(recipe.views, recipe.seed, compile=recipe.compile)
         self.crops: StepCrops | None = None
         self.stream: Stream | None = None
@@ -166,21 +168,24 @@ class Training:
         return self.step % every == 0 or self.step in (1, self.total_steps)
 
     def report(self, losses: Losses, views: list[Tensor], images_per_second: float) -> Step:
-        """Read the numbers of the step just taken, averaged over processes. Raises NonFiniteError if they are not finite."""
+        """Read the numbers of the step just taken, those of the whole batch. Raises NonFiniteError if they are not finite."""
         self.check_finite()
         weights = self.model.weights
+        watched = losses.last_tap[
+            :: -(-self.recipe.batch_size // WATCHED)
+        ]  # the same images on any number of processes
         scalars = {
             "total": losses.total,
             "contrastive": losses.contrastive,
             "reconstruction": losses.reconstruction,
             "weight_contrastive": weights[0],
             "weight_reconstruction": weights[1],
-            "patch_cosine": patch_cosine(losses.last_tap[: max(1, WATCHED // distributed.world_size())]).mean(),
+            "patch_cosine": patch_cosine(watched).mean(),
             **losses.monitors,
         }
         present = {name: value.detach().double() for name, value in scalars.items() if value is not None}
         numbers = dict(zip(present, distributed.all_mean(torch.stack(list(present.values()))).tolist(), strict=True))
-        embedding = losses.embedding.detach().float()
+        embedding = distributed.gather(losses.embedding.float())  # (B, D) of the whole batch
         gauges = {"embedding_std": embedding_std(embedding), "effective_rank": effective_rank(embedding)}
         return Step(
             step=self.step,
@@ -216,8 +221,7 @@ class Training:
     def adopt(self, mean: Sequence[float], std: Sequence[float], total_steps: int) -> None:
         """Take over the normalisation and the length of a run that has begun."""
         self.source = dataclasses.replace(self.source, mean=tuple(mean), std=tuple(std))
-        for buffer, values in ((self.model.mean, mean), (self.model.std, std)):
-            buffer.copy_(torch.tensor(values).view(3, 1, 1))
+        self.model.normalise_by(mean, std)
         self.total_steps = total_steps
 
 

@@ -171,10 +171,11 @@ def _save(training: Training, out: Path, wall_seconds: float) -> None:
 def _finish(training: Training, out: Path, logged: Step | None, online: float | None, wall_seconds: float) -> None:
     """Write the results; the last checkpoint comes after them, so a run that has it has everything else."""
     state = training.state()
+    results = {} if logged is None else summary(training, logged, online, wall_seconds)
     if distributed.is_main():
-        if logged is not None:
+        if results:
             save(training.model, training.recipe, out)
-            merge_summary(out, summary(training, logged, online, wall_seconds) | {"finished": False})
+            merge_summary(out, results | {"finished": False})
             files.save_checkpoint(out / CHECKPOINT, state)
         elif not (out / ENCODER).exists():
             save(training.model, training.recipe, out)

@@ -32,6 +32,28 @@ def test_mean_and_deviation():
     assert np.allclose(mean, values.mean(1)) and np.allclose(std, values.std(1, ddof=1))
 
 
+def test_the_mean_leaves_no_class_out():
+    """Classes that take turns, as in the scenes: every second one is white."""
+    images = (255 * (torch.arange(20_000) % 2)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+    assert measure(images)[0] == pytest.approx((0.5,) * 3, abs=0.02)
+
+
+def test_the_mean_reads_as_many_images_as_it_says():
+    class Counted:
+        seen = 0
+
+        def __len__(self):
+            return 19_999
+
+        def __getitem__(self, rows):
+            self.seen += len(rows)
+            return torch.zeros(len(rows), 3, 1, 1, dtype=torch.uint8)
+
+    images = Counted()
+    measure(images)
+    assert images.seen == 10_000
+
+
 @pytest.mark.parametrize("values", [(0, 128, 0), (255, 0, 17), (0, 0, 0), (200, 200, 200)])
 def test_empty_and_constant_channels_stay_in_range(values, tmp_path):
     """Augmentation may put any value in [0, 1] into any channel."""

@@ -30,6 +30,7 @@ def test_two_processes_equal_one(tmp_path):
     for arm in one:
         for a, b in zip(one[arm]["losses"], two[arm]["losses"], strict=True):
             assert a == pytest.approx(b, abs=1e-8), arm
+        assert np.array(one[arm]["gauges"]) == pytest.approx(np.array(two[arm]["gauges"]), rel=1e-4), arm
         assert len(one[arm]["losses"]) == 5 and one[arm]["losses"][0] != one[arm]["losses"][-1]
         for name, values in one[arm]["weights"].items():
             gap = abs(np.array(values) - np.array(two[arm]["weights"][name])).max()

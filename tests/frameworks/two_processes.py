@@ -22,12 +22,13 @@ def run(name, reconstruction, source):
         "scenes", name, reconstruction=reconstruction, steps=5, batch_size=12, train_images=60, drop_path=0.0,
         precision="fp64", device="cpu", encoder=encoder, method=SMALL[name],
     )  # fmt: skip
-    losses = []
+    losses, gauges = [], []
     for step in training_steps(recipe, source):
+        gauges.append([step.gauges[name] for name in ("embedding_std", "effective_rank", "patch_cosine")])
         losses.append([step.losses["contrastive"], step.losses["reconstruction"], step.losses["total"]])
     state = step.model.state_dict()
     weights = {k: v.double().flatten().tolist() for k, v in state.items() if isinstance(v, torch.Tensor)}
-    return {"losses": losses, "weights": weights}
+    return {"losses": losses, "gauges": gauges, "weights": weights}
 
 
 def main(out):

@@ -48,6 +48,13 @@ def test_remembered_bytes_against_a_sum_by_hand():
     assert kept.total == 4 * 96  # the result of exp, and nothing of the model's own
 
 
+@pytest.mark.parametrize("arch", ["swinv2_tiny_window8_256", "vit_relpos_small_patch16_224"])
+def test_blocks_of_every_kind_are_counted(arch):
+    recipe = rl.recipe("imagenet1k", "simclr", arch=arch, image_size=256 if "256" in arch else 224)
+    _, each, block = activations(recipe)
+    assert 0 < block < each / 3
+
+
 def test_activations_grow_with_the_images():
     recipe = rl.recipe("scenes", "moco_v3")
     once, each, block = activations(recipe, half=False)

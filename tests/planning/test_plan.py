@@ -6,8 +6,17 @@ import pytest
 
 import repre_lite as rl
 from repre_lite.cli import main
+from repre_lite.planning import plan as planning
 from repre_lite.planning.gpus import GIB, GPU, parse_gpus
-from repre_lite.planning.plan import MOMENTARY, RESERVE, build_plan, image_count, measure_input, measure_step
+from repre_lite.planning.plan import (
+    MOMENTARY,
+    RESERVE,
+    build_plan,
+    image_count,
+    measure_here,
+    measure_input,
+    measure_step,
+)
 from repre_lite.repre import RePre
 
 TINY = {"embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -90,6 +99,21 @@ def test_what_does_not_fit_the_gpus():
 def test_real_steps_are_taken():
     rate, batch, device = measure_step(dataclasses.replace(RECIPE, device="cpu", batch_size=8), count=2)
     assert rate > 0 and batch == 8 and "thread" in device
+
+
+def test_the_batch_is_the_share_of_one_gpu(plan, monkeypatch):
+    seen = []
+
+    def measured(recipe):
+        seen.append((recipe.batch_size, recipe.activation_checkpointing))
+        return 100.0, recipe.batch_size, "a GPU"
+
+    monkeypatch.setattr(planning, "measure_step", measured)
+    assert "100.0 images/s in 20 steps of 32 on a GPU" in measure_here(plan)
+    measure_here(dataclasses.replace(plan, activations=plan.gpu.memory // 20))  # only with checkpointing do 32 fit
+    small = dataclasses.replace(plan, activations=plan.gpu.memory, activations_checkpointed=plan.gpu.memory // 60)
+    measure_here(small)  # 8 or 16 of them fit at best
+    assert seen == [(32, False), (32, True), (small.largest_batch_checkpointed, True)] and 8 <= seen[-1][0] < 32
 
 
 def test_input_is_measured_for_large_images_only(tmp_path):

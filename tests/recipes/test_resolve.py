@@ -44,6 +44,7 @@ def test_method_and_encoder_are_merged():
         ({"image_size": 4}, "image_size=4"),
         ({"base_lr": float("inf")}, "base_lr=inf"),
         ({"hide": 1.0}, "hide=1.0"),
+        ({"clip_norm": 0}, "clip_norm=0 .* give none"),
         ({"betas": (0.9, 1.0)}, "betas="),
         ({"taps": 3, "tap_blocks": (1, 2)}, "taps=3: tap_blocks names 2"),
         ({"views": ()}, "views"),
@@ -112,7 +113,7 @@ def test_identity_holds_what_and_not_how():
     changes = {"workers": 0, "device": "cpu", "compile": True, "snapshots": 3, "skip_unreadable": True}
     assert set(changes) < set(HOW)
     assert identity(dataclasses.replace(recipe, **changes)) == identity(recipe)
-    for name, value in {"seed": 1, "hide": 0.5, "precision": "bf16", "clip_norm": 1.0}.items():
+    for name, value in {"seed": 1, "hide": 0.5, "precision": "bf16", "clip_norm": 1.0, "images": "cached"}.items():
         assert identity(dataclasses.replace(recipe, **{name: value})) != identity(recipe)
 
 

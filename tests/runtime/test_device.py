@@ -29,6 +29,8 @@ def gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: wheel)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Pretended GPU")
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
         monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.update(device=device))
         monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda name: done.update(matmul=name))
         # as torch does: Volta and Turing claim bf16 unless told not to count its emulation
@@ -49,6 +51,27 @@ def test_automatic_precision_by_capability(gpu, capability, name):
     assert chosen.name == name and chosen.weights is torch.float32
     assert chosen.scaled == (name == "fp16")  # only fp16 needs its gradients scaled
     assert chosen.compute is {"fp16": torch.float16, "bf16": torch.bfloat16}[name]
+
+
+def test_fp32_is_not_rounded_to_tf32(gpu):
+    done = gpu((8, 0))
+    pick_device("cuda")
+    assert done["matmul"] == "highest" and torch.backends.cudnn.allow_tf32 is False
+    for name, matmul in (("bf16", "high"), ("fp32", "highest"), ("auto", "high"), ("fp64", "highest")):
+        pick_precision(name, CUDA)
+        assert done["matmul"] == matmul and torch.backends.cudnn.allow_tf32 is (matmul == "high")
+        pick_precision("fp32", CPU)  # says nothing about GPUs
+        assert done["matmul"] == matmul
+
+
+def test_more_processes_than_gpus(gpu, monkeypatch):
+    done = gpu((8, 0))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    pick_device("cuda")
+    assert done["device"] == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(UserError, match="process 4 finds no GPU .* at most 4, --nproc-per-node 4"):
+        pick_device("cuda")
 
 
 def test_without_cuda_precision_is_full():
@@ -78,7 +101,7 @@ def test_auto_device_prefers_cuda_then_mps_then_cpu(gpu, monkeypatch):
     assert pick_device() == MPS
     done = gpu((9, 0))
     assert pick_device() == CUDA
-    assert done == {"device": CUDA, "matmul": "high"}
+    assert done == {"device": CUDA, "matmul": "highest"}
 
 
 def test_the_environment_decides_auto_and_nothing_else(gpu, monkeypatch):

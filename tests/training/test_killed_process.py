@@ -41,6 +41,8 @@ def test_a_killed_process_is_started_again_and_the_run_ends_the_same(tmp_path):
     steps = [json.loads(line)["step"] for line in (killed / METRICS).read_text().splitlines()]
     assert steps == list(range(1, 13))
     run = rl.load_run(killed)
+    psnr = [rl.load_run(folder).summary["reconstruction_psnr"] for folder in (alone, killed)]
+    assert psnr[0] == pytest.approx(psnr[1], abs=1e-4)
     assert run.summary["finished"] and not list(killed.glob(".writing-*"))
 
     images = rl.scenes(range(7), size=32).images

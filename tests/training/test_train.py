@@ -33,6 +33,17 @@ def test_one_class_has_no_online_k_nn():
     assert online_knn(SimpleNamespace(source=source, model=mock.Mock())) is None  # not 1.0
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"weighting": "kendall"}, {"tap_blocks": (1, 99)}, {"framework": "moco_v2", "reconstruct_views": "both"},
+     {"encoder": {"foo": 1}}],
+)  # fmt: skip
+def test_a_setting_that_does_not_fit_is_said_before_images_are_read(wrong, monkeypatch):
+    monkeypatch.setattr("repre_lite.training.loop.images_of", mock.Mock(side_effect=AssertionError("images were read")))
+    with pytest.raises(rl.UserError, match="kendall|99|moco_v2|MoCoV2|foo"):
+        Training(rl.recipe(**{"scale": "scenes", "framework": "moco_v3"} | wrong))
+
+
 def weights(folder):
     return torch.load(Path(folder) / CHECKPOINT, weights_only=True)["model"]
 
