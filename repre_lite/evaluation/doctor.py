@@ -45,7 +45,7 @@ def examine(run: Run | str | Path) -> list[Finding]:
     finished = (folder / SUMMARY).exists() and read_json(folder / SUMMARY).get("finished", False)
     ruined = (folder / NONFINITE).exists() and not finished
     if not metrics and not ruined:
-        raise UserError(f"{folder}: nothing was logged yet; wait for the first step, or start the run again")
+        raise UserError(f"{folder}: nothing has been logged yet; wait for the first step, or resume the run")
     return diagnose(metrics, facts, ruined)
 
 
@@ -70,7 +70,7 @@ def _well(chart: Chart) -> Finding:
     last, total = chart.metrics[-1]["step"] if chart.metrics else 0, chart.facts.get("total_steps")
     if not chart.late:
         reached = f"step {last:,} of {total:,}" if total else f"step {last:,}"
-        return Finding(EARLY, f"{reached}, and nothing is wrong so far")
+        return Finding(EARLY, f"{reached}, no problem so far")
     said = []
     for name in BOTH:
         begun, now = chart.first(name), chart.last(name)
@@ -78,9 +78,9 @@ def _well(chart: Chart) -> Finding:
             said.append(f"the {name} loss went from {begun:.3g} to {now:.3g}")
     spread, rank = chart.last("embedding_std"), chart.last("effective_rank")
     if spread is not None and rank is not None:
-        said.append(f"the embedding has a spread of {spread:.2g} and {rank:.1f} directions")
+        said.append(f"the embedding has a spread of {spread:.2g} and an effective rank of {rank:.1f}")
     begun, now = chart.first("patch_cosine"), chart.last("patch_cosine")
     if begun is not None and now is not None:
         changed = "more" if now > begun else "less"
-        said.append(f"the patches of an image became {changed} alike at the last tap, cosine {begun:.3f} to {now:.3f}")
+        said.append(f"the patches of an image became {changed} alike at the last tap (cosine {begun:.3f} to {now:.3f})")
     return Finding(HEALTHY, ", ".join(said) or f"{last:,} steps")

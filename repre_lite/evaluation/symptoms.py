@@ -52,10 +52,8 @@ def not_finite(chart: Chart) -> Finding:
     step = chart.metrics[-1]["step"] if chart.metrics else 0
     return Finding(
         HIGH,
-        f"a loss after step {step} is not finite, and {NONFINITE} holds the state before it",
-        chart.remedy(
-            ["base_lr", "warmup_epochs"], f"train again with less than {chart.rate} or a longer warmup_epochs="
-        ),
+        f"a loss or weight is not finite after step {step}, and {NONFINITE} holds the state before it",
+        chart.remedy(["base_lr", "warmup_epochs"], f"lower {chart.rate} or raise warmup_epochs=, and train again"),
     )
 
 
@@ -67,8 +65,9 @@ def repeats(chart: Chart) -> Finding | None:
     batch = held["copies"] * (chart.facts.get("batch_size", 1) - 1) / max(1, count - 1)
     return Finding(
         REPEATS,
-        f"of {held['sampled']:,} training images {held['distinct']:,} differ, so that {held['copies']:.3g} others equal an "
-        f"image, {batch:.2g} of them in its batch; contrast pushes equal images apart",
+        f"only {held['distinct']:,} of {held['sampled']:,} sampled training images are distinct: on average "
+        f"{held['copies']:.3g} others are equal to an image, {batch:.2g} of them in its batch, and the contrastive loss "
+        "pushes them apart",
         "remove the copies from data=",
     )
 
@@ -85,8 +84,8 @@ def alike(chart: Chart) -> Finding | None:
         return None
     return Finding(
         ALIKE,
-        "both views of an image are the same image: crops of the whole, no flip, no colours, no blur",
-        "set views.0.scale=0.2,1 and the same for view 1",
+        "the two views of an image are identical: the whole image, without flip, colour changes or blur",
+        "set views.0.scale=0.2,1 and set views.1.scale=0.2,1",
     )
 
 
@@ -97,8 +96,10 @@ def clipped(chart: Chart) -> Finding | None:
         return None
     return Finding(
         LOW,
-        f"clipping leaves {kept:.1g} of the gradient, so the encoder does not move",
-        chart.remedy(["clip_norm"], f"raise clip_norm={chart.facts.get('clip_norm')}, or switch it off"),
+        f"clipping leaves only {kept:.1g} of the gradient, so the encoder hardly changes",
+        chart.remedy(
+            ["clip_norm"], f"raise clip_norm={chart.facts.get('clip_norm')}, or switch it off with clip_norm=None"
+        ),
     )
 
 
@@ -114,12 +115,15 @@ def bounded(chart: Chart) -> Finding | None:
         heights = [max(1e-9, value - floor) for value in chart.values(name)]
         swing, need = (max(values) / max(1e-300, min(values)) for values in (weights, heights))
         if min(weights[-len(chart.late) :]) >= BOUND:
-            shows = f"the weight of the {name} loss stays at {weights[-1]:.3g}, the largest there is, while the loss is {loss:.3g}"
+            shows = f"the learned weight of the {name} loss stays at its upper limit, {weights[-1]:.3g}, "
+            shows += f"while the loss is {loss:.3g}"
         elif swing > SWING * need:
-            shows = f"the weight of the {name} loss has changed by a factor of {swing:.2g}, the loss by {need:.2g}"
+            shows = (
+                f"the weight of the {name} loss has changed by a factor of {swing:.2g}, but the loss only by {need:.2g}"
+            )
         else:
             continue
-        otherwise = f"look why that loss is {loss:.2g}, or use weighting=fixed:1,1"
+        otherwise = f"find out why that loss is {loss:.2g}, or use weighting=fixed:1,1"
         return Finding(BOUNDS, shows, chart.remedy(["weighting_lr"], otherwise))
     return None
 
@@ -131,8 +135,8 @@ def patches_alike(chart: Chart) -> Finding | None:
         return None
     return Finding(
         PATCHES,
-        f"the patches of an image have a mean cosine of {cosine:.4f} at the last tap, where 1 is the same vector everywhere",
-        "for dense tasks read an earlier tap; protocol='diversity' measures each",
+        f"the mean cosine between the patches of an image is {cosine:.4f} at the last tap (1: all patches are equal)",
+        "for dense tasks use an earlier tap; protocol='diversity' measures every tap",
     )
 
 
@@ -149,9 +153,9 @@ def collapsed(chart: Chart) -> Finding | None:
              "method.temperature", "warmup_epochs"]  # fmt: skip
     return Finding(
         COLLAPSED,
-        f"the embedding of a batch of {batch} has a spread of {spread:.2g} (0: all images share one, about 1: even) and "
-        f"{rank:.1f} directions",
-        chart.remedy(names, f"lower {chart.rate}, lengthen warmup_epochs= or raise batch_size={batch}{chart.watch}"),
+        f"the embeddings of a batch of {batch} have a spread of {spread:.2g} (0: all are equal, about 1: spread evenly) and "
+        f"an effective rank of {rank:.1f}",
+        chart.remedy(names, f"lower {chart.rate}, or raise warmup_epochs= or batch_size={batch}{chart.watch}"),
     )
 
 
@@ -164,8 +168,8 @@ def at_chance(chart: Chart) -> Finding | None:
              "base_lr", "method.momentum"]  # fmt: skip
     return Finding(
         CHANCE,
-        f"the contrastive loss is {over:.1%} of what knowing nothing gives, after the warm-up",
-        chart.remedy(names, f"try twice and half of {chart.rate}, or a lower temperature"),
+        f"after the warm-up the contrastive loss is still {over:.1%} of its value at chance",
+        chart.remedy(names, f"try doubling and halving {chart.rate}, or a lower temperature"),
     )
 
 
@@ -182,7 +186,7 @@ def unweighted(chart: Chart) -> Finding | None:
         return None
     return Finding(
         ALONE,
-        f"the contrastive loss is {share:.1g} of the weighted sum of both, so the encoder learns from reconstruction alone",
+        f"the contrastive loss is only {share:.1g} of the weighted sum of both, so the encoder learns from reconstruction alone",
         f"raise the first weight of weighting={chart.facts.get('weighting')}, or use weighting=uncertainty",
     )
 
@@ -202,11 +206,11 @@ def reconstruction_only(chart: Chart) -> Finding | None:
         return None
     return Finding(
         ALONE,
-        f"the reconstruction loss fell from {first:.3g} to {error:.3g}, and the contrastive loss did not "
+        f"the reconstruction loss fell from {first:.3g} to {error:.3g}, but the contrastive loss did not "
         f"({highest:.3g} to {contrast:.3g})",
         chart.remedy(
             ["method.temperature", "method.momentum", "base_lr"],
-            f"try twice and half of {chart.rate}, or a larger batch_size=",
+            f"try doubling and halving {chart.rate}, or a larger batch_size=",
         ),
     )
 
@@ -221,19 +225,21 @@ def rate_high(chart: Chart, ill: bool) -> Finding | None:
     ranks = chart.first("effective_rank"), chart.last("effective_rank")
     narrow = ranks[0] and ranks[1] and ranks[1] < ranks[0] / 4 and chart.contrasts
     if not chart.rises and over is not None and over > WORSE:
-        shows = f"the contrastive loss is {over:.0%} of what knowing nothing gives: worse than a guess"
+        shows = f"the contrastive loss is {over:.0%} of its value at chance: worse than guessing"
     elif not chart.rises and rose:
         shows = f"the {name} loss fell to {low:.3g} and rose again to {high:.3g}"
     elif times >= MANY and chart.late and (ill or narrow or (over or 0) >= NEAR_CHANCE):
-        shows = f"the rate is {times:.3g} times the recipe's own, and the embedding kept {ranks[1]:.1f} of {ranks[0]:.1f} directions"
-        shows += "" if over is None else f", the contrastive loss {over:.0%} of what knowing nothing gives"
+        shows = f"the learning rate is {times:.3g} times the recipe's default"
+        if ranks[0] is not None and ranks[1] is not None:
+            shows += f", and the effective rank went from {ranks[0]:.1f} to {ranks[1]:.1f}"
+        shows += "" if over is None else f", and the contrastive loss is {over:.0%} of its value at chance"
     else:
         return None
     return Finding(
         HIGH,
         shows,
         chart.remedy(
-            ["base_lr", "warmup_epochs", "clip_norm"], f"try a third of {chart.rate} or a longer warmup_epochs="
+            ["base_lr", "warmup_epochs", "clip_norm"], f"try a third of {chart.rate} or a larger warmup_epochs="
         ),
     )
 

@@ -40,7 +40,7 @@ def far(facts: Mapping[str, Any], names: Sequence[str]) -> str | None:
     for name in names:
         if name in here and name in there and differs(name, here[name], there[name]):
             said = "set " * name.startswith("method.")
-            return f"try {said}{name}={_short(there[name])}, the recipe's own, instead of {_short(here[name])}"
+            return f"try {said}{name}={_short(there[name])}, the recipe's default, instead of {_short(here[name])}"
     return None
 
 

@@ -103,7 +103,10 @@ class DINO(Framework):
         ),
     }  # fmt: skip
     loss_rises = True
-    watch = "a loss stuck at ln(prototypes) with a KL of 0 is a collapse: lower the teacher temperature or the rate"
+    watch = (
+        "a loss stuck at ln(prototypes) with a KL of 0 is a collapse: lower the teacher temperature or the learning "
+        "rate"
+    )
     linear = LinearProtocol("sgd", epochs=100, batch_size=1024, base_lr=1e-3, blocks=4)
 
     @classmethod

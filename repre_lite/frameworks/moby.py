@@ -58,7 +58,10 @@ class MoBY(Framework):
     }
     cosine_after_warmup = False
     loss_rises = True
-    watch = "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+    watch = (
+        "a loss at 2 ln(1 + queue) after the first epoch means that nothing is learned: lower the learning rate or "
+        "shorten the queue"
+    )
     linear = LinearProtocol("sgd", epochs=100, batch_size=512, base_lr=0.5, warmup_epochs=5, label_smoothing=0.1)
 
     @classmethod

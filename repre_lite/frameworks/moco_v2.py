@@ -66,7 +66,10 @@ class MoCoV2(Framework):
         "swin_tiny": Published("no published recipe found; ViT-S's", VIT_S, ours=tuple(VIT_S)),
     }  # fmt: skip
     loss_rises = True
-    watch = "a loss at ln(1 + queue) after the first epoch means that nothing is learned: lower the rate or the queue"
+    watch = (
+        "a loss at ln(1 + queue) after the first epoch means that nothing is learned: lower the learning rate or "
+        "shorten the queue"
+    )
     linear = LinearProtocol("sgd", epochs=100, batch_size=256, base_lr=30.0, drops=(0.6, 0.8))
 
     @classmethod

@@ -39,7 +39,9 @@ class SimCLR(Framework):
         "vit_base": Published(SOURCE, VIT, ours=("warmup_epochs", "method")),
         "swin_tiny": Published("no published recipe found; ViT's", VIT, ours=tuple(VIT)),
     }
-    watch = "a loss that stays at ln(2B - 1) means that nothing is learned: raise the batch or lower the temperature"
+    watch = (
+        "a loss that stays at ln(2B - 1) means that nothing is learned: raise the batch size or lower the temperature"
+    )
     linear = LinearProtocol("nesterov", epochs=90, batch_size=4096, base_lr=0.1)
 
     @classmethod

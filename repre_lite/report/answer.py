@@ -28,7 +28,7 @@ CONTROLS = {"_untrained": "untrained encoder", "_pixels": "raw pixels"}
 BRANCHES = {
     "multi": "RePre (reconstruction from several taps)",
     "single": "reconstruction from the last tap alone",
-    "none": "no reconstruction beside it",
+    "none": "no reconstruction branch",
     "detached": "a decoder that does not train the encoder",
 }
 ARTICLES = {"untrained encoder": "the untrained encoder"}
@@ -49,7 +49,7 @@ def title(arms: Sequence[Arm]) -> str:
     run = arms[0].runs[0]
     recipe, images = run.recipe, named(run.recipe.scale, read_json(run.folder / RECIPE).get("origin"))
     if len(arms) > 1:
-        return f"{len(arms)} ways to train compared on {images}"
+        return f"{len(arms)} training recipes compared on {images}"
     if recipe.framework == "none":
         return f"Reconstruction alone on {images}"
     return f"{recipe.framework} {'without' if recipe.reconstruction == 'none' else 'with'} reconstruction on {images}"
@@ -73,7 +73,7 @@ def lead(arms: Sequence[Arm]) -> str:
     what = f"{recipe.arch}, {length}: "
     key = next(iter(_measured(arms)), None)
     if key is None:
-        return what + "no accuracy was measured yet; run repre-lite evaluate."
+        return what + "no accuracy has been measured yet; run repre-lite evaluate."
     ours = [f"{_percent(arm.values(key))}" + f" with {arm.name}" * (len(arms) > 1) for arm in arms if arm.values(key)]
     controls = [f"{bar.value} for {ARTICLES.get(bar.name, bar.name)}" for bar in _controls(arms, key)]
     against = f", against {' and '.join(controls)}" if controls else ""
@@ -137,7 +137,7 @@ def _reconstruction(arms: Sequence[Arm]) -> Iterator[str]:
     if held:
         l1, best = min(held, key=lambda pair: pair[0])
         bars = [Bar(_name(arms, arm), f"{value:.3f}", None) for value, arm in held] if len(held) > 1 else []
-        what = "mean absolute error of a pixel in [0, 1], last batch"
+        what = "mean absolute error per pixel, for pixels in [0, 1], last batch"
         what += f"; {best.mean('reconstruction_psnr'):.1f} dB" if best.values("reconstruction_psnr") else ""
         yield _tile("reconstruction", f"{l1:.3f}", "", what, bars)
 
@@ -151,7 +151,7 @@ def _likeness(arms: Sequence[Arm]) -> Iterator[str]:
             held.append(("untrained encoder", control.mean("patch_cosine_untrained"), True))
         bars = [Bar(name, f"{value:.2f}", max(0.0, value), grey) for name, value, grey in held]
         what = "mean cosine of two patches at the last tap; 1: all alike"
-        yield _tile("patches alike", f"{lowest:.2f}", "", what, bars)
+        yield _tile("patch similarity", f"{lowest:.2f}", "", what, bars)
 
 
 def _cost(arms: Sequence[Arm]) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _cost(arms: Sequence[Arm]) -> Iterator[str]:
         )
         where = ", ".join(dict.fromkeys(_hardware(run) for run in runs))
         speed = [run.summary["images_per_second"] for run in runs if run.summary.get("images_per_second") is not None]
-        what = f"on {where}" + (f", {statistics.fmean(speed):.0f} images a second" if speed else "")
+        what = f"on {where}" + (f", {statistics.fmean(speed):.0f} images per second" if speed else "")
         yield _tile(
             "training time" + " of all runs" * (len(runs) > 1),
             f"{number:.2g}" if number < 10 else f"{number:.0f}",
@@ -197,5 +197,5 @@ def _diagnosis(run: Run) -> str:
     try:
         said = ". ".join(map(str, examine(run)))
     except UserError:
-        said = "nothing was logged yet"
+        said = "nothing has been logged yet"
     return f"<p>{text(run.folder.name)}: {text(said)}.</p>"

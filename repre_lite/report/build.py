@@ -24,7 +24,7 @@ from .visuals import INVITATION, bench, visual_sections
 def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
     """`repre-lite report`: read the runs, write the page, or with `bench_only` one that holds only the bench."""
     if out is None and len(runs) > 1:
-        raise UserError("several runs make one page: give its file name, such as out=report.html")
+        raise UserError("several runs share one page; give its file name, such as out=report.html")
     target = Path(out) if out else Path(runs[0]) / "report.html"
     for folder in runs:
         read_json(Path(folder) / RECIPE)
@@ -33,7 +33,7 @@ def report(runs: list[str], out: str | None, bench_only: bool = False) -> int:
     if not target.parent.is_dir():
         raise UserError(f"out={target}: the folder {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK):
-        raise UserError(f"out={target}: the folder {target.parent} cannot be written; give a file elsewhere with out=")
+        raise UserError(f"out={target}: the folder {target.parent} is not writable; choose another out=")
     if not bench_only:
         extra("sklearn.manifold")  # said before the work, not after it
     set_threads()
@@ -49,7 +49,7 @@ def page(runs: Sequence[Run]) -> str:
     arms = group(runs)
     first, *others = visual_sections(arms)
     shown = Curves.compute({arm.short: [run.metrics for run in arm.runs] for arm in arms})
-    curves = shown.to_html(script=False) if shown.panels else "<p>Nothing was logged yet.</p>"
+    curves = shown.to_html(script=False) if shown.panels else "<p>Nothing has been logged yet.</p>"
     sections = [
         Section("Result", answer(arms), quiet=True),
         first,

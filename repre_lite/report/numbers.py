@@ -26,7 +26,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "contrastive": ("contrastive loss, last batch", ".3f"),
     "reconstruction_l1": ("reconstruction L1, last batch", ".4f"),
     "reconstruction_psnr": ("reconstruction PSNR in dB", ".2f"),
-    "images_per_second": ("images a second", ".0f"),
+    "images_per_second": ("images per second", ".0f"),
     "wall_seconds": ("seconds", ".0f"),
     "peak_memory_bytes": ("peak memory in MB", "MB"),
 }
@@ -47,7 +47,7 @@ def summary(arms: list[Arm]) -> str:
     """Every measure of every arm, mean and spread over its runs; then differences to the first arm, paired by seed."""
     present = [name for name in MEASURES if any(arm.values(name) for arm in arms)]
     if not present:
-        return "<p>Nothing was measured yet.</p>"
+        return "<p>Nothing has been measured yet.</p>"
     rows = [[MEASURES[name][0], *(_mean(arm.values(name), MEASURES[name][1]) for arm in arms)] for name in present]
     several = any(len(arm.runs) > 1 for arm in arms)
     caption = "Mean ± standard deviation over runs" if several else "One run each: no standard deviation"

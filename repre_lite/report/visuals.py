@@ -91,20 +91,28 @@ def visual_sections(arms: list[Arm]) -> list[Section]:
                 )
             )
     sections.append(
-        Section("Patches alike", patches, "How different the patches of an image are, at every tap and over training")
+        Section(
+            "Patch similarity", patches, "How different the patches of an image are, at every tap and over training"
+        )
     )
     if dense:
         made = "\n".join(f"<h3>{text(each.name)}</h3>\n{_or_reason(partial(_dense, one))}" for each, one in dense)
         sections.append(
-            Section("Dense predictions", made, "What every patch knows: classes beside the truth, and by depth")
+            Section(
+                "Dense predictions", made, "What each patch predicts: classes beside the truth, and accuracy by depth"
+            )
         )
     inspector = _or_reason(lambda: _inspector(Inspector.of_run(run, images[0])))
     sections.append(
-        Section("Patch inspector", whose + inspector, "One patch: where it looks, who looks at it, what resembles it")
+        Section(
+            "Patch inspector",
+            whose + inspector,
+            "One patch: what it attends to, what attends to it, and what resembles it",
+        )
     )
     if len(own) >= 8:
         maps = "\n".join(_embedding(arm, own) for arm in arms)
-        sections.append(Section("Embedding", maps, "Images as points, near where their features are alike"))
+        sections.append(Section("Embedding", maps, "Images as points; similar features lie close together"))
     return sections
 
 
@@ -125,13 +133,13 @@ def bench(arms: list[Arm], snapshot_bytes: int = SNAPSHOT_BYTES) -> Bench:
     ][:MOST_RUNS]
     weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
     if weights > MOST_WEIGHTS:
-        raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page")
+        raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page; choose a smaller encoder")
     names = [arms[i].short for i in like]
     return Bench.compute([runs[i] for i in like], names, snapshot_bytes=snapshot_bytes)
 
 
 def _left_out(reason: object) -> str:
-    return f"<p>Left out: {text(str(reason))}.</p>"
+    return f"<p>Not shown:  {text(str(reason))}.</p>"
 
 
 def _or_reason(make: Callable[[], str]) -> str:
@@ -163,7 +171,7 @@ def _similarity(arms: list[Arm], seen: Tensor) -> str:
         arm for arm in others if arm.runs[0].evaluated.tap_grids == first.runs[0].evaluated.tap_grids
     ]  # fmt: skip
     shown = PatchSimilarity.compute({arm.short: arm.runs[0] for arm in like[:MOST_RUNS]}, seen)
-    made = _plot(shown, "Patches alike")
+    made = _plot(shown, "Patch similarity")
     for arm in arms:
         summary = arm.runs[0].summary
         found = [
@@ -191,7 +199,7 @@ def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:
     stacks = shrink(limit, shown.views, shown.reconstructions, error)
     names, keys = (
         ["view", "reconstruction", "error"],
-        f"The error is dark blue at 0 and yellow from {palette.ERROR_RANGE} on",
+        f"The error is dark blue at 0 and yellow at {palette.ERROR_RANGE} and above",
     )
     if shown.attention is not None:
         names.append("attention")

@@ -84,7 +84,7 @@ class Bench:
         for run in runs:
             reason = why_not(run.encoder, run.decoder)
             if reason is not None:
-                raise UserError(f"{run.folder.name}: {reason}; the other views show it")
+                raise UserError(f"{run.folder.name}: {reason}; use another visual for this run")
             if (run.encoder.image_size, run.encoder.tap_grids) != (first.image_size, first.tap_grids):
                 raise UserError(
                     f"{run.folder.name}: image size or grid differs from {runs[0].folder.name}'s; choose like runs"

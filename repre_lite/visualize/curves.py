@@ -143,7 +143,7 @@ class Curves:
     def describe(self, panel: str | None = None, at: int | None = None, smooth: float = 0.0) -> str:
         """First and last value of every curve, of all panels or of one; or with `at` the values after that one of `steps`."""
         if not self.panels:
-            return "Nothing was logged."
+            return "Nothing has been logged."
         titles = list(self.panels) if panel is None else [panel]
         if at is not None:
             return " ".join(self._read(title, self.steps[at], smooth) for title in titles)

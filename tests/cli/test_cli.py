@@ -211,7 +211,7 @@ def test_a_run_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("os.access", lambda *_: False)
     (tmp_path / "recipe.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2  # before the work
-    assert "cannot be written; give a file elsewhere with --out" in capsys.readouterr().err
+    assert "is not writable; choose another --out" in capsys.readouterr().err
     read = EncoderSource("run", None, (), (), None, tmp_path, {})
     monkeypatch.setattr(verbs, "read_source", lambda *_: read)
     monkeypatch.setattr(verbs, "run_protocols", lambda read, *_: {"knn_top1": 0.5})

@@ -7,6 +7,7 @@ import pytest
 
 import repre_lite as rl
 from repre_lite.cli import main
+from repre_lite.cli.options import in_options
 from repre_lite.evaluation import diagnose, examine
 from repre_lite.evaluation.doctor import EARLY
 from repre_lite.frameworks import FRAMEWORKS
@@ -70,7 +71,7 @@ def test_a_collapse_is_a_spread_near_zero_or_hardly_a_direction():
 
 def test_a_remedy_is_the_setting_that_is_far_from_the_recipes_own():
     found = diagnose(*run("byol", spread=(0.8, 0.02), method={"momentum": 0.0}))
-    assert found[0].remedy == "try set method.momentum=0.95, the recipe's own, instead of 0"
+    assert found[0].remedy == "try set method.momentum=0.95, the recipe's default, instead of 0"
     found = diagnose(*run("simclr", loss=(4.14, 4.13), method={"temperature": 100.0}))
     assert [finding.kind for finding in found] == ["contrast at chance"] and "temperature=0.2" in found[0].remedy
     found = diagnose(*run("moco_v3", loss=(2.8, 2.79), method={"temperature": 100.0}))  # the constructor's own
@@ -101,7 +102,9 @@ def test_reconstruction_only():
 def test_log_variances_at_their_bound_or_swinging():
     top = math.exp(5) / 2
     found = diagnose(*run("moco_v3", loss=(2.8, 0.001), _weight_contrastive=path(0.2, top + 20)[:60] + [top] * 40))
-    assert [finding.kind for finding in found] == ["log-variances"] and "the largest there is" in found[0].shows
+    assert [finding.kind for finding in found] == ["log-variances"] and "stays at its upper limit, 74.2" in found[
+        0
+    ].shows
     swings = [10.0 ** (4 * math.sin(i)) for i in range(STEPS)]
     found = diagnose(*run("moco_v3", weighting_lr=5.0, _weight_reconstruction=swings))
     assert [finding.kind for finding in found] == ["log-variances"] and "weighting_lr=0.01" in found[0].remedy
@@ -117,7 +120,12 @@ def test_a_rate_too_high():
     found = diagnose(*run("moby", base_lr=0.4, rank=(20, 2.5)))
     assert [finding.kind for finding in found] == ["learning rate too high"] and "try base_lr=0.004" in found[0].remedy
     assert "100 times" in found[0].shows
-    assert "directions" in diagnose(*run("simsiam", base_lr=0.2, rank=(20, 2.5)))[0].shows  # without a level of chance
+    fast = run("simclr", base_lr=0.8, loss=(4.14, 4.13), rank=(0, 0))
+    bare = [{name: value for name, value in record.items() if name != "effective_rank"} for record in fast[0]]
+    assert "chance" in diagnose(bare, fast[1])[0].shows  # a rank that was not logged is not mentioned
+    assert (
+        "rank went from" in diagnose(*run("simsiam", base_lr=0.2, rank=(20, 2.5)))[0].shows
+    )  # without a level of chance
     assert kinds(
         *run("none", loss=(None, None), error=(0.3, 0.3), _reconstruction=path(0.4, 0.1)[:50] + [0.5] * 50)
     ) == ["learning rate too high"]
@@ -126,7 +134,7 @@ def test_a_rate_too_high():
 def test_a_step_that_was_not_finite():
     metrics, facts = run("moco_v3", steps=5)
     found = diagnose(metrics, facts, ruined=True)
-    assert found[0].kind == "learning rate too high" and "after step 5 is not finite" in found[0].shows
+    assert found[0].kind == "learning rate too high" and "is not finite after step 5" in found[0].shows
     assert "nonfinite.pt" in diagnose([], facts, ruined=True)[0].shows
 
 
@@ -140,13 +148,16 @@ def test_a_rate_too_low():
     assert [finding.kind for finding in found] == ["learning rate too low"] and "base_lr=0.004" in found[0].remedy
     found = diagnose(*run("moby", clip_norm=1e-9, _gradient_scale=[1e-10] * STEPS))
     assert [finding.kind for finding in found] == ["learning rate too low"] and "clip_norm=5" in found[0].remedy
+    found = diagnose(*run("moby", _gradient_scale=[1e-10] * STEPS))  # with the recipe's own limit
+    assert "switch it off with clip_norm=None" in found[0].remedy
+    assert rl.recipe("scenes", "moby", clip_norm=None).clip_norm is None
 
 
 def test_images_that_repeat():
     metrics, facts = run("simclr")
     many = {"sampled": 1000, "distinct": 32, "copies": 30.25}
     found = diagnose(metrics, facts | {"repeats": many})
-    assert [finding.kind for finding in found] == ["images repeat"] and "32 differ" in found[0].shows
+    assert [finding.kind for finding in found] == ["images repeat"] and "only 32 of 1,000 sampled" in found[0].shows
     assert kinds(metrics[:1], facts | {"repeats": many}) == ["images repeat"]  # known before the first step
     for few in ({"sampled": 1000, "distinct": 990, "copies": 0.02}, {"sampled": 2000, "distinct": 1999, "copies": 0.6}):
         assert kinds(metrics, facts | {"repeats": few}) == ["healthy"]
@@ -164,7 +175,9 @@ def test_views_that_are_alike():
         "solarise": 0.0,
     }
     views = [view | same for view in facts["views"]]
-    assert kinds(metrics, facts | {"views": views}) == ["views alike"]
+    found = diagnose(metrics, facts | {"views": views})
+    assert [finding.kind for finding in found] == ["views alike"]
+    assert in_options(found[0].remedy) == "--set views.0.scale=0.2,1 and --set views.1.scale=0.2,1"
     assert kinds(metrics, facts | {"views": [views[0] | {"flip": 0.5}] * 2}) == ["healthy"]
 
 
@@ -172,7 +185,7 @@ def test_patches_that_are_one_vector():
     found = diagnose(*run(_patch_cosine=path(0.9992, 0.9999)))
     assert [finding.kind for finding in found] == ["patches alike"] and "0.99" in found[0].shows
     found = diagnose(*run(_patch_cosine=path(0.92, 0.988)))
-    assert found[0].kind == "healthy" and "became more alike at the last tap, cosine 0.9" in found[0].shows
+    assert found[0].kind == "healthy" and "became more alike at the last tap (cosine 0.9" in found[0].shows
     assert "became less alike" in diagnose(*run(_patch_cosine=path(0.92, 0.5)))[0].shows
 
 
@@ -212,7 +225,7 @@ def test_the_verb(folder, capsys):
 def test_the_verb_refuses_in_one_line(folder, tmp_path, capsys):
     (folder / "metrics.jsonl").unlink()
     for place, words in (
-        (folder, "nothing was logged"),
+        (folder, "nothing has been logged yet; wait for the first step, or resume the run"),
         (tmp_path / "none", "not a run folder: recipe.json not found"),
     ):
         assert main(["doctor", str(place)]) == 2

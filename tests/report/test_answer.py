@@ -43,7 +43,7 @@ def test_two_arms_and_their_difference(runs):
 
 def test_nothing_measured_and_only_online(runs):
     nothing = group([with_summary(runs["multi-0"])])
-    assert lead(nothing).endswith("no accuracy was measured yet; run repre-lite evaluate.")
+    assert lead(nothing).endswith("no accuracy has been measured yet; run repre-lite evaluate.")
     run = runs["multi-0"]
     online = group([Run(run.folder, run.recipe, run.model, [{"step": 1, "online_knn_top1": 0.25}], {"steps": 1})])
     assert "online k-NN top-1 25.0 %" in lead(online) and "online k-NN top-1" in answer(online)

@@ -34,7 +34,7 @@ def test_means_spreads_and_paired_differences(runs):
     alone = summary(group([none]))
     assert "no standard deviation" in alone and "Difference" not in alone
     assert "no seed in common" in summary(group([none, two]))
-    assert "Nothing was measured yet" in summary(group([with_summary(none)]))
+    assert "Nothing has been measured yet" in summary(group([with_summary(none)]))
 
 
 def test_recipe_fields_that_differ_come_first(runs):

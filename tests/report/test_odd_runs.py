@@ -83,7 +83,7 @@ def test_a_report_of_any_run(name, report_of, parsed):
     assert live != any(part in name for part in ("Swin", "224", "ResNet", "capture", "transformer"))
     assert ("Tap mixer" in text) == (not live and options.get("reconstruction") != "none")
     assert "no attention weights" not in text or "capture" in name
-    assert len(re.findall("Left out", text)) == (not live) + ("capture" in name)
+    assert len(re.findall("Not shown", text)) == (not live) + ("capture" in name)
     if len(classes) == len(ODD):
         for shown in ("_hidden", "a $x^2$ b", "&lt;b&gt;&amp;amp;", "größe ☂"):
             assert f">{shown}</text>" in text

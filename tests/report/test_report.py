@@ -42,7 +42,7 @@ def test_all_sections_are_there_and_live(text):
         "Curves",
         "Reconstructions",
         "Decoder ladder",
-        "Patches alike",
+        "Patch similarity",
         "Patch inspector",
         "Embedding",
         "All measures",

@@ -34,7 +34,7 @@ def test_a_swin_is_shown_stage_by_stage(runs, small, parsed):
         "Tap mixer",
         "Reconstructions",
         "Decoder ladder",
-        "Patches alike",
+        "Patch similarity",
         "Patch inspector",
         "Embedding",
     ]

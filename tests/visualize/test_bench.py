@@ -109,7 +109,7 @@ def test_the_readers_own_image(opened, bench, tmp_path):
 
     (tmp_path / "not.png").write_bytes(b"no image")
     opened.locator("input[type=file]").first.set_input_files(tmp_path / "not.png")
-    opened.get_by_text("not an image that the browser reads").wait_for()
+    opened.get_by_text("cannot read this file as an image").wait_for()
 
 
 def test_every_control_is_moved(opened):

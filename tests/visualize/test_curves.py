@@ -60,7 +60,7 @@ def test_shares_are_shown_in_percent_and_few_values_with_markers():
 
 def test_nothing_logged_and_only_some_panels():
     empty = Curves.compute([])
-    assert empty.panels == {} and empty.describe() == "Nothing was logged." and png(empty.figure()).startswith(PNG)
+    assert empty.panels == {} and empty.describe() == "Nothing has been logged." and png(empty.figure()).startswith(PNG)
     assert list(Curves.compute(lines(5.0, online_knn_top1=0.5), only=["loss"]).panels) == ["loss"]
     assert {"loss", "weight"} < set(PANELS)
 
