@@ -30,6 +30,7 @@ from .features import extract_shared
 
 SHORT = 10  # epochs for images below 96 pixels, unless asked for more
 CHUNK = 256  # images in a forward pass
+TRUST = 0.001  # of LARS, facebookresearch/simsiam: main_lincls.py
 FINETUNE_EPOCHS, FINETUNE_BATCH, FINETUNE_LR = 100, 256, 5e-4  # MAE, table 9: ViT-B
 LAYER_DECAY, WEIGHT_DECAY, SMOOTHING, WARMUP = 0.65, 0.05, 0.1, 0.05
 
@@ -156,8 +157,8 @@ def _layer(width: int, task: Task) -> nn.Linear:
 
 
 def _optimiser(name: str, layer: nn.Linear, rate: float) -> torch.optim.Optimizer:
-    if name == "lars":
-        return timm.optim.Lars(layer.parameters(), lr=rate, momentum=0.9)
+    if name == "lars":  # as apex's LARC with clip=False, which adapts without weight decay too; timm's does if asked
+        return timm.optim.Lars(layer.parameters(), lr=rate, momentum=0.9, trust_coeff=TRUST, always_adapt=True)
     return torch.optim.SGD(layer.parameters(), lr=rate, momentum=0.9, nesterov=name == "nesterov")
 
 

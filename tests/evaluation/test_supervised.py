@@ -14,6 +14,7 @@ from repre_lite.data.image_set import ImageSet
 from repre_lite.encoder import build_encoder
 from repre_lite.evaluation.supervised import (
     Task,
+    _optimiser,
     factor,
     finetune_top1,
     linear_sgd_top1,
@@ -107,6 +108,34 @@ def test_linear_sgd_learns_what_a_layer_can(monkeypatch):
     assert linear_sgd_top1(built(), given, LinearProtocol("sgd", 5, 32, 3.0)) == 1.0
     fitted = finetune_top1(built(), given)
     assert fitted == finetune_top1(built(), given) and fitted >= 0.9
+
+
+def test_lars_is_that_of_the_published_code_without_weight_decay():
+    """SimSiam's main_lincls.py: apex's LARC, trust 0.001, not clipped, on SGD with momentum; written out in float64."""
+    draw = torch.Generator().manual_seed(0)
+    gradients = [[torch.randn(shape, generator=draw).double() for shape in ((3, 8), (3,))] for _ in range(5)]
+    start = [torch.randn(3, 8, generator=draw).double(), torch.zeros(3).double()]  # a new bias has no norm to adapt to
+
+    def ends(name):
+        layer = torch.nn.Linear(8, 3).double()
+        with torch.no_grad():
+            layer.weight.copy_(start[0])
+            layer.bias.copy_(start[1])
+        optimiser = _optimiser(name, layer, 1.6)
+        for pair in gradients:
+            layer.weight.grad, layer.bias.grad = (gradient.clone() for gradient in pair)
+            optimiser.step()
+        return layer.weight.detach(), layer.bias.detach()
+
+    wanted, momenta = [weight.clone() for weight in start], [torch.zeros(3, 8).double(), torch.zeros(3).double()]
+    for pair in gradients:
+        for index, gradient in enumerate(pair):
+            norm = wanted[index].norm()
+            trust = 0.001 * norm / (gradient.norm() + 1e-8) if norm else 1.0
+            momenta[index] = 0.9 * momenta[index] + trust * gradient
+            wanted[index] = wanted[index] - 1.6 * momenta[index]
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(ends("lars"), wanted, strict=True))
+    assert not torch.allclose(ends("lars")[0], ends("sgd")[0], atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
