@@ -98,7 +98,7 @@ def clipped(chart: Chart) -> Finding | None:
         LOW,
         f"clipping leaves only {kept:.1g} of the gradient, so the encoder hardly changes",
         chart.remedy(
-            ["clip_norm"], f"raise clip_norm={chart.facts.get('clip_norm')}, or switch it off with clip_norm=None"
+            ["clip_norm"], f"raise clip_norm={chart.facts.get('clip_norm') or ''}, or switch it off with clip_norm=None"
         ),
     )
 

@@ -198,6 +198,40 @@ def test_too_early_and_incomplete():
     assert kinds(bare, {"framework": "byol"}) == ["healthy"]
 
 
+ILL = {  # runs that make the rules speak, each with every measure and setting
+    "rate, at chance": ("simclr", {"loss": (4.14, 4.13), "base_lr": 0.4}),
+    "rate, narrow": ("moby", {"base_lr": 0.4, "rank": (20, 2.5)}),
+    "rate, rising": ("byol", {"_contrastive": path(4, 1)[:50] + path(1.0, 3.9, 50)}),
+    "collapsed": ("byol", {"spread": (0.8, 0.02), "_patch_cosine": path(0.9992, 0.9999)}),
+    "reconstruction only": ("byol", {"loss": (4, 3.95)}),
+    "unweighted": ("simclr", {"weighting": "fixed:0,1", "_weight_contrastive": [0.0] * STEPS}),
+    "bounded": ("moco_v3", {"loss": (2.8, 0.001), "_weight_contrastive": [80.0] * STEPS}),
+    "still": ("moco_v3", {"clip_norm": 5.0, "loss": (2.8, 2.8), "error": (0.35, 0.35), "rank": (20, 20), "_gradient_scale": [1e-10] * STEPS}),
+    "healthy": ("dino", {"_patch_cosine": path(0.9, 0.5)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("framework", "changes"), ILL.values(), ids=ILL)
+def test_a_rule_that_lacks_a_number_leaves_it_out(framework, changes):
+    """Without any one or two of the measures, in all steps or the first ones, or any setting: a sentence, never an error."""
+    metrics, facts = run(framework, **changes)
+
+    def said(metrics, facts):
+        found = [str(finding).replace("off with clip_norm=None", "") for finding in diagnose(metrics, facts)]
+        return bool(found) and not any(word in sentence for sentence in found for word in ("None", "nan"))
+
+    for name in facts:
+        assert said(metrics, {key: value for key, value in facts.items() if key != name}), name
+    measures = sorted(metrics[-1].keys() - {"step"})
+    for gone in [{a, b} for a in measures for b in measures]:
+        for until in (STEPS, STEPS - 40):
+            bare = [
+                {key: None if key in gone and record["step"] <= until else value for key, value in record.items()}
+                for record in metrics
+            ]
+            assert said(bare, facts), (gone, until)
+
+
 def test_a_sentence_has_its_remedy():
     found = diagnose(*run("byol", spread=(0.8, 0.02)))[0]
     assert str(found) == f"collapsed: {found.shows}; {found.remedy}"
