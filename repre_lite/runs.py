@@ -28,14 +28,8 @@ SNAPSHOTS, NONFINITE = "snapshots", "nonfinite.pt"
 
 NOTHING, UNFINISHED, FINISHED = range(3)  # what a folder may hold
 
-FOREIGN = (
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    RuntimeError,
-)  # what a foreign checkpoint causes
+# what a foreign checkpoint causes
+FOREIGN = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -229,10 +223,17 @@ def load_run(folder: str | Path) -> Run:
             model.load_state_dict(state["model"])
         except FOREIGN:
             raise misfit(checkpoint, facts) from None
-    elif summary.get("finished") and model.framework.evaluated is model.framework.online:
+    elif not summary.get("finished"):
+        raise UserError(
+            f"{folder}: no {CHECKPOINT} yet; wait until the run has reached its first checkpoint, or start it again"
+        )
+    elif model.framework.evaluated is model.framework.online:
         load_networks(model, folder)
     else:
-        raise UserError(f"{folder}: no {CHECKPOINT} yet; wait until the run has reached its first checkpoint")
+        raise UserError(
+            f"{folder}: no {CHECKPOINT}, so only the target encoder is left of this run; give {folder / ENCODER} instead, or "
+            f"restore {CHECKPOINT} from a copy"
+        )
     return Run(folder, recipe, model.float().eval(), files.read_jsonl(folder / METRICS), summary)
 
 

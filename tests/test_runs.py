@@ -7,6 +7,7 @@ import torch
 from small import SMALL, TINY
 
 import repre_lite as rl
+from repre_lite.cli import main
 from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, SUMMARY
 from repre_lite.runtime.files import load_tensors, save_tensors
 from repre_lite.runtime.quantise import shrink
@@ -39,15 +40,20 @@ def test_an_unfinished_run_does_not(tmp_path):
     (tmp_path / "run" / CHECKPOINT).unlink()
     summary = json.loads((tmp_path / "run" / SUMMARY).read_text())
     (tmp_path / "run" / SUMMARY).write_text(json.dumps(summary | {"finished": False}))
-    with pytest.raises(rl.UserError, match="wait until the run has reached its first checkpoint"):
+    with pytest.raises(rl.UserError, match="wait until the run has reached its first checkpoint, or start it again"):
         rl.load_run(tmp_path / "run")
 
 
-def test_nor_one_whose_decoder_reads_another_encoder_than_the_evaluated(tmp_path):
+def test_nor_one_whose_decoder_reads_another_encoder_than_the_evaluated(tmp_path, capsys):
+    """But its evaluated encoder is a source of its own, and the error names that file."""
     trained(tmp_path / "run", "dino")
     (tmp_path / "run" / CHECKPOINT).unlink()
-    with pytest.raises(rl.UserError, match=CHECKPOINT):
-        rl.load_run(tmp_path / "run")
+    file = tmp_path / "run" / ENCODER
+    for verb in (["evaluate"], ["export", "--out", str(tmp_path / "out")]):
+        assert main([verb[0], str(tmp_path / "run"), *verb[1:]]) == 2
+        said = capsys.readouterr().err
+        assert f"give {file} instead" in said and "wait" not in said and said.count("\n") == 1
+    assert main(["export", str(file), "--out", str(tmp_path / "out")]) == 0
 
 
 def test_networks_of_another_run_are_refused(tmp_path):
