@@ -23,6 +23,11 @@ IN_MEMORY = 96  # pixels a side; larger images stay in their files
 MARGIN = 256 / 224  # larger images are read with this many times the wanted side, so that the centre can be cut out
 
 
+def file_side(size: int) -> int:
+    """The side in pixels that image files are read with for an encoder of `size` pixels."""
+    return size if size <= IN_MEMORY else round(size * MARGIN)
+
+
 @dataclass(frozen=True)
 class Files:
     """`paths` of n images; `labels` int64 (n,) into `classes`, or None."""
@@ -79,7 +84,7 @@ class Reader:
             self._report(files.paths, kept, "replaced by the next ones" if in_place else "left out")
         if squares is not None:
             return ImageSet(squares, shown.labels, shown.classes), lost
-        images = FileImages(shown.paths, round(self.side * MARGIN), self.decoding, listed=files.paths)
+        images = FileImages(shown.paths, file_side(self.side), self.decoding, listed=files.paths)
         return ImageSet(images, shown.labels, shown.classes), lost
 
     def _report(self, paths: Sequence[Path], kept: list[int], fate: str) -> None:

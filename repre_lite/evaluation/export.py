@@ -11,7 +11,7 @@ from typing import Any, cast
 import timm
 import torch
 
-from ..data.loading import IN_MEMORY
+from ..data.loading import file_side
 from ..runs import SUMMARY, describe_encoder, plain_tensors, read_json
 from ..runtime import files
 from ..runtime.errors import UserError
@@ -97,8 +97,8 @@ def hub_config(source: EncoderSource) -> dict[str, Any]:
             "num_classes": 0,
             "input_size": [3, size, size],
             "fixed_input_size": not flexible,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0 if size <= IN_MEMORY else 0.875,  # as `at_size` crops images from files
+            "interpolation": "bicubic",  # as `reading.square` resizes image files
+            "crop_pct": size / file_side(size),  # as `at_size` crops them
             "crop_mode": "center",
             "mean": list(source.mean),
             "std": list(source.std),

@@ -70,7 +70,7 @@ def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Te
     x = images.to(dtype) / 255
     height, width = x.shape[-2:]
     if size < height == width <= -(-size * 8 // 7):
-        edge = (height - size) // 2
+        edge = round((height - size) / 2)  # as torchvision's CenterCrop
         return x[:, :, edge : edge + size, edge : edge + size]
     if (height, width) != (size, size):
         return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
