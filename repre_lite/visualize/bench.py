@@ -160,7 +160,8 @@ class Bench:
         figure = Figure(8.4, 2.2 * len(answers))
         axes = figure.subplots(len(answers), 4, squeeze=False)
         for line, subject, found in zip(axes, self.subjects, answers, strict=True):
-            show_image(line[0], np.asarray(self.images[state["image"]].permute(1, 2, 0)), subject.name)
+            show_image(line[0], np.asarray(self.images[state["image"]].permute(1, 2, 0)), "image")
+            line[0].set_ylabel(subject.name)
             if "image" in found:
                 show_image(line[1], found["image"].clip(0, 1), "reconstruction")
                 show_image(line[2], found["error"], f"error {found['l1']:.3f}", **palette.error_map())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.masks import IGNORE, MaskSource, load_masks
+from ..data.masks import GROUND, IGNORE, MaskSource, load_masks
 from ..encoder import TappedEncoder
 from ..evaluation.dense import BEST, FIT_PATCHES, find, logistic, scaled
 from ..evaluation.patches import grid_of, read_patches
@@ -111,7 +111,7 @@ class DenseProbe:
         if not rows:
             return figure
         axes = parts[-1].subplots(rows, columns, squeeze=False)
-        look = {"cmap": "tab20", "vmin": 0, "vmax": max(19, len(self.classes) - 1)}
+        look = palette.class_map(len(self.classes), ground=self.classes[0] == GROUND)
         for line, index in zip(axes, chosen, strict=True):
             show_image(line[0], self.images[index], "image")
             show_image(line[1], np.where(self.truth[index] < 0, np.nan, self.truth[index]), "truth", **look)

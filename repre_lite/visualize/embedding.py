@@ -101,7 +101,7 @@ class Embedding:
         for label in range(len(self.classes)):
             mine, lit, style = self.labels == label, only in (None, label), palette.series(label)
             colour = style.colour if lit else "0.85"
-            handles.append(axis.scatter(*places[mine].T, s=10, color=colour, marker=style.marker, zorder=1 + lit))
+            handles.append(axis.scatter(*places[mine].T, s=16, color=colour, marker=style.marker, zorder=1 + lit))
         for index in _spread(places, self.labels == only if only is not None else None) if thumbnails else ():
             box = offsetbox.OffsetImage(self.thumbnails[index], zoom=thumbnails / THUMBNAIL)
             axis.add_artist(offsetbox.AnnotationBbox(box, places[index], pad=0.1, bboxprops={"linewidth": 0.4}))

@@ -72,6 +72,9 @@ class ViewPair:
         axes[0].add_patch(extra("matplotlib.patches").Rectangle(corner, width, height, **shared))
         for i, (box, style) in enumerate(zip(self.boxes, palette.VIEWS, strict=True)):
             outline(axes[0], box, style.colour, "white", style.line)
+            for place in np.arange(1, self.grid) * self.views[i].shape[0] / self.grid - 0.5:  # between patches
+                axes[i + 1].axhline(place, color="white", linewidth=0.5, alpha=0.5)
+                axes[i + 1].axvline(place, color="white", linewidth=0.5, alpha=0.5)
             show_image(axes[i + 1], self.views[i], f"view {i + 1}{' = target' if i == 0 else ''}{self._mirrored(i)}")
             for side in axes[i + 1].spines.values():
                 side.set(color=style.colour, linewidth=2.5, linestyle=style.line)

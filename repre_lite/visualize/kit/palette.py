@@ -55,9 +55,7 @@ def ink() -> str:
 
 def series(index: int) -> Style:
     """The style of the series at `index` of any number: 35 differ."""
-    return Style(
-        COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index // len(COLOURS) % len(MARKERS)]
-    )
+    return Style(COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)])
 
 
 def error_map() -> dict[str, Any]:
@@ -68,6 +66,14 @@ def error_map() -> dict[str, Any]:
 def attention_map(top: float) -> dict[str, Any]:
     """Options of `show_image` for shares of attention from 0 to `top`."""
     return {"cmap": "viridis", "vmin": 0, "vmax": top}
+
+
+def class_map(count: int, ground: bool = False) -> dict[str, Any]:
+    """Options of `show_image` for `count` classes; `ground`: the first is only what lies behind, and is grey."""
+    colours = extra("matplotlib").colormaps["tab20"].colors
+    colours = [(0.85,) * 3, *colours] if ground else list(colours)
+    chosen = [colours[index % len(colours)] for index in range(count)]
+    return {"cmap": extra("matplotlib.colors").ListedColormap(chosen), "vmin": -0.5, "vmax": count - 0.5}
 
 
 def signed_map() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 
 from ..kit import palette
 from ..kit.drawing import Figure
@@ -41,7 +42,8 @@ def pairs(values: Mapping[str, Sequence[float]], unit: str = "%") -> Figure:
     differences = [b - a for a, b in zip(one, two, strict=True)]
     card = Card(8.4, 2.6)
     low, high = min(*one, *two), max(*one, *two)
-    scale = 3.1 / max(high - low, 1e-9)
+    below, above = min(0.0, *differences), max(0.0, *differences)
+    scale = 3.1 / max(high - low, above - below, 1e-9)
     card.box((2.1, 1.3), (3.9, 1.9), colour=PALE, fill=PALE)
     card.box((6.3, 1.3), (3.9, 1.9), colour=PALE, fill=PALE)
     for y, name, line, colour in ((1.75, first, one, palette.BLUE), (0.95, second, two, palette.VERMILLION)):
@@ -51,14 +53,17 @@ def pairs(values: Mapping[str, Sequence[float]], unit: str = "%") -> Figure:
     for a, b in zip(one, two, strict=True):
         card.arrow([(0.55 + scale * (a - low), 1.68), (0.55 + scale * (b - low), 1.02)], LINE, head="-")
     card.text((2.1, 2.42), "each arm by itself", weight="bold")
-    card.text((2.1, 0.17), f"spread {high - low:.1f} {unit}; a line joins a seed")
-    zero = 6.3 - scale * (min(differences) + max(differences)) / 2
-    zero = min(max(zero, 4.6), 8.0)
+    for value in (low, high):
+        card.text((0.55 + scale * (value - low), 0.55), f"{value:.1f}", colour=LINE)
+    card.text((2.1, 0.17), f"standard deviations {stdev(one):.1f} and {stdev(two):.1f} {unit}")
+    zero = 6.3 - scale * (below + above) / 2
     card.axis.plot([zero, zero], [0.5, 2.1], color=INK, linewidth=1)
     card.text((zero, 2.18), "0")
     for index, difference in enumerate(differences):
         card.box((zero + scale * difference, 1.75 - 0.9 * index / max(1, len(differences) - 1)), (0.12, 0.12),
                  colour=palette.GREEN, fill=palette.GREEN)  # fmt: skip
     card.text((6.3, 2.42), f"{second} minus {first}, pair by pair", weight="bold")
-    card.text((6.3, 0.17), f"spread {max(differences) - min(differences):.1f} {unit}")
+    for difference in (min(differences), max(differences)):
+        card.text((zero + scale * difference, 0.55), f"{difference:+.1f}", colour=LINE)
+    card.text((6.3, 0.17), f"standard deviation {stdev(differences):.1f} {unit}")
     return card.figure

@@ -97,7 +97,7 @@ class Cost:
                     axis.plot(place, percent[place], "o", markersize=12, mfc="none", mec=palette.ink(), mew=1.6)
         axes[0].axhline(100 * CLAIM, color=palette.ink(), linestyle=":", label="the paper's average")
         for axis, title in ((axes[0], "% of a step of MoCo v3"), (axes[1], "parameters, % of the encoder's")):
-            axis.set_xticks(range(len(widths)), ["own" if each is None else str(each) for each in widths])
+            axis.set_xticks(range(len(widths)), ["full" if each is None else str(each) for each in widths])
             axis.set_xlabel("decoder width")
             axis.set_title(title, fontsize=10)
             axis.set_ylim(bottom=0)
@@ -121,7 +121,7 @@ class Cost:
         """Select width, layers and fusion."""
         widgets = extra("ipywidgets")
         fusions, counts, wide = (list(dict.fromkeys(values)) for values in zip(*self.decoders, strict=True))
-        named = {"own" if each is None else str(each): each for each in wide}  # ipywidgets takes None for no choice
+        named = {"full" if each is None else str(each): each for each in wide}  # ipywidgets takes None for no choice
         return panel(
             self,
             lambda width, **values: {"width": named[width], **values},

@@ -48,7 +48,7 @@ class Memory:
         axes = figure.subplots(1, 2)
         axes[0].plot(self.coefficients(base), color=palette.BLUE)
         axes[0].axvline(at, color=palette.ink(), linestyle=":")
-        axes[0].set(xlabel="step", ylabel="coefficient", ylim=(min(0.85, base), 1.005))
+        axes[0].set(xlabel="step", ylabel="coefficient", ylim=(base - 0.1 * (1 - base), 1 + 0.1 * (1 - base)))
         axes[1].fill_between(range(at + 1), self.shares(base, at), color=palette.VERMILLION, alpha=0.7)
         axes[1].set(xlabel="online network of step", ylabel="share in the target", xlim=(0, self.steps))
         return figure

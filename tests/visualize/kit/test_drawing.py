@@ -112,3 +112,9 @@ def test_no_two_series_look_alike():
     assert len({style.line for style in styles[:4]}) == 4  # a few arms differ without colour
     assert palette.CONTRASTIVE.line != palette.RECONSTRUCTION.line
     assert "marker" in palette.KNN.options() and palette.KNN.options(marker=False)["marker"] == ""
+
+
+def test_the_ground_is_grey_and_classes_differ():
+    look = palette.class_map(11, ground=True)
+    colours = [look["cmap"]((label - look["vmin"]) / (look["vmax"] - look["vmin"]))[:3] for label in range(11)]
+    assert colours[0] == (0.85,) * 3 and len(set(colours)) == 11

@@ -28,4 +28,5 @@ def test_the_decoders_read_what_table_4_says():
 
 def test_pairing_shows_the_smaller_spread():
     words = " ".join(text.get_text() for text in pairs(VALUES).axes[0].texts)
-    assert "spread 11.0 %" in words and "spread 0.5 %" in words and "multi minus detached" in words
+    assert "standard deviations 5.0 and 5.0 %" in words and "standard deviation 0.3 %" in words
+    assert all(text in words for text in ("70.0", "81.0", "+1.0", "+1.5", "multi minus detached"))

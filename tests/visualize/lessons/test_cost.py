@@ -64,7 +64,7 @@ def test_figure_marks_the_chosen_decoder_and_the_claim(cost):
     (mark,) = [line for line in steps.lines if line.get_markersize() == 12]
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (1, pytest.approx(100 * cost.share("transformer", 1, 16)))
     assert [line.get_ydata()[0] for line in steps.lines if line.get_label() == "the paper's average"] == [4]
-    assert [text.get_text() for text in parameters.get_xticklabels()] == ["8", "16", "own"]
+    assert [text.get_text() for text in parameters.get_xticklabels()] == ["8", "16", "full"]
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -82,15 +82,15 @@ def test_sentence_names_decoder_and_numbers():
 
 def test_every_control_of_the_widget(cost):
     box = cost.widget()
-    assert [control.value for control in box.controls.values()] == ["conv", 2, "own"]
+    assert [control.value for control in box.controls.values()] == ["conv", 2, "full"]
     seen = set()
-    for name, values in (("fusion", ("transformer", "conv")), ("layers", LAYERS), ("width", ("8", "16", "own"))):
+    for name, values in (("fusion", ("transformer", "conv")), ("layers", LAYERS), ("width", ("8", "16", "full"))):
         control = box.controls[name]
         assert control.description == name and sorted(map(str, control.options)) == sorted(map(str, values))
         for value in values:
             control.value = value
             fusion, layers, width = (each.value for each in box.controls.values())
-            expected = cost.describe(fusion, layers, None if width == "own" else int(width))
+            expected = cost.describe(fusion, layers, None if width == "full" else int(width))
             assert html.unescape(box.sentence.value) == expected
             seen.add(base64.b64decode(box.image.value.split("base64,")[1].split('"')[0]))
     assert len(seen) == 5
