@@ -262,6 +262,9 @@ def test_last_class_tokens_are_normed_outputs_of_the_last_blocks():
     expected = torch.cat([backbone.norm(output)[:, 0] for output in seen[-3:]], dim=1)
     assert torch.equal(tokens, expected) and tokens.shape == (2, 96)
     assert torch.allclose(tokens[:, -32:], encode(backbone, images(), ()).pooled)
+    beside = backbone.norm(seen[-1])[:, 1:].mean(1)  # eval_linear.py's avgpool_patchtokens
+    with_patches = last_class_tokens(backbone, images(), 1, patches=True)
+    assert torch.allclose(with_patches, torch.cat([tokens[:, -32:], beside], dim=1), atol=1e-6)
     for blocks in (0, 6):
         with pytest.raises(UserError, match="blocks="):
             last_class_tokens(backbone, images(), blocks)

@@ -21,10 +21,11 @@ def extract(
     std: Sequence[float],
     batch_size: int = 256,
     blocks: int | None = None,
+    patches: bool = False,
 ) -> Tensor:
     """Pooled features (B, C) in fp32, on the encoder's device, in evaluation mode and without augmentation.
 
-    With `blocks`, instead, the class tokens of the last `blocks` blocks (B, blocks * C), see `last_class_tokens`.
+    With `blocks`, instead, the class tokens of the last `blocks` blocks, and `patches`: see `last_class_tokens`.
 
     Args:
         encoder: left in the mode (training or evaluation) it was in.
@@ -41,11 +42,16 @@ def extract(
     for part in images.split(batch_size):
         x = at_size(part.to(weight.device), encoder.image_size, weight.dtype)  # (B, 3, size, size); moved as bytes
         x = (x - shift) / scale
-        features.append(
-            encoder(x, taps=False).pooled if blocks is None else last_class_tokens(encoder.backbone, x, blocks)
-        )
+        features.append(read(encoder, x, blocks, patches))
     encoder.train(training)
     return torch.cat(features).float()
+
+
+def read(encoder: TappedEncoder, x: Tensor, blocks: int | None = None, patches: bool = False) -> Tensor:
+    """What a probe reads of normalised images `x` (B, 3, H, W): the pooled feature, or, with `blocks`, class tokens."""
+    if blocks is None:
+        return encoder(x, taps=False).pooled  # type: ignore[no-any-return]
+    return last_class_tokens(encoder.backbone, x, blocks, patches)
 
 
 def extract_shared(
@@ -54,11 +60,12 @@ def extract_shared(
     mean: Sequence[float],
     std: Sequence[float],
     blocks: int | None = None,
+    patches: bool = False,
 ) -> Tensor:
     """`extract`, split over all processes. Every process must call it and gets all features (B, C)."""
     rows = distributed.share(len(images))
     part = images.only(rows) if isinstance(images, FileImages) else images[rows.start : rows.stop]
-    features = extract(encoder, part, mean, std, blocks=blocks)
+    features = extract(encoder, part, mean, std, blocks=blocks, patches=patches)
     return distributed.gather_shares(features, len(images), features.device)
 
 

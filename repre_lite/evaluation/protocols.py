@@ -98,8 +98,9 @@ def _supervised(
     assert images.labelled is not None and images.val is not None
     task = Task(images.labelled, images.val, read.mean, read.std, epochs)
     framework = read.recipe.framework if read.recipe is not None else read.description.get("framework", "none")
-    published = framework_class(framework if framework in FRAMEWORKS else "none").linear
-    protocol = dataclasses.replace(published, blocks=blocks or published.blocks)
+    protocol = framework_class(framework if framework in FRAMEWORKS else "none").linear_for(read.encoder)
+    if blocks is not None:
+        protocol = dataclasses.replace(protocol, blocks=blocks, patches=False)
     results: dict[str, Any] = {}
     for suffix, network in (("", read.encoder), ("_untrained", untrained)):
         for name in protocols if network is not None else ():

@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from ..data.image_set import ImageSet
 from ..data.view import View
 from ..data.views import Views
-from ..encoder import TappedEncoder, last_class_tokens, unwrap
+from ..encoder import TappedEncoder, unwrap
 from ..frameworks.base import LinearProtocol
 from ..runtime import distributed
 from ..runtime.progress import Progress
 from ..runtime.randomness import fork, generator
-from .features import extract_shared
+from .features import extract_shared, read
 
 SHORT = 10  # epochs for images below 96 pixels, unless asked for more
 CHUNK = 256  # images in a forward pass
@@ -74,12 +74,11 @@ class Task:
 def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol) -> float:
     """Top-1 accuracy in [0, 1] by a framework's published linear protocol: a layer on the frozen encoder.
 
-    A batch larger than the training set is cut to it, and the rate with it. `protocol.blocks` class tokens are read if
-    the encoder has a class token and as many blocks.
+    A batch larger than the training set is cut to it, and the rate with it. What is read: see `readable`.
     """
     device = next(encoder.parameters()).device
-    blocks = readable_blocks(encoder, protocol.blocks)
-    layer = _layer(encoder.width * (blocks or 1), task).to(device)
+    reads = readable(encoder, protocol)
+    layer = _layer(encoder.width * ((reads[0] or 1) + reads[1]), task).to(device)
     batch = min(protocol.batch_size, len(task.train))
     epochs = task.length(protocol.epochs, encoder.image_size)
     rate = protocol.base_lr * batch / 256
@@ -90,14 +89,14 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
     with Progress(total, "step", "linear-sgd", delay=2, leave=False) as bar:
         for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
             with torch.no_grad():
-                features = torch.cat([_features(encoder, part, blocks) for part in crops.split(CHUNK)])  # (B, C)
+                features = torch.cat([read(encoder, part, *reads).float() for part in crops.split(CHUNK)])  # (B, C)
             share = protocol.warmup_epochs / protocol.epochs
             _set_rate(optimiser, rate * factor(step / total, share, protocol.drops))
             loss = _loss(layer(features), labels, protocol.label_smoothing)
             _step(optimiser, loss)
             bar.update()
     encoder.train(training)
-    x = extract_shared(encoder, task.val.images, task.mean, task.std, blocks)
+    x = extract_shared(encoder, task.val.images, task.mean, task.std, *reads)
     return _top1(layer(x), task)
 
 
@@ -129,12 +128,12 @@ def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     return _top1(layer(extract_shared(model, task.val.images, task.mean, task.std)), task)
 
 
-def readable_blocks(encoder: TappedEncoder, blocks: int | None) -> int | None:
-    """`blocks`, at most all there are; None, the pooled feature, for an encoder without class token."""
+def readable(encoder: TappedEncoder, protocol: LinearProtocol) -> tuple[int | None, bool]:
+    """`blocks` and `patches` of the protocol: at most all blocks; the pooled feature, None, without a class token."""
     model: Any = unwrap(encoder.backbone)
-    if blocks is None or getattr(model, "cls_token", None) is None:
-        return None
-    return min(blocks, len(model.feature_info))
+    if protocol.blocks is None or getattr(model, "cls_token", None) is None:
+        return None, False
+    return min(protocol.blocks, len(model.feature_info)), protocol.patches
 
 
 def factor(progress: float, warmup: float, drops: Sequence[float] = ()) -> float:
@@ -178,12 +177,6 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
-
-
-def _features(encoder: TappedEncoder, images: Tensor, blocks: int | None) -> Tensor:
-    if blocks is None:
-        return encoder(images, taps=False).pooled.float()  # type: ignore[no-any-return]
-    return last_class_tokens(encoder.backbone, images, blocks).float()
 
 
 @torch.no_grad()

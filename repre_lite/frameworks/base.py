@@ -52,7 +52,8 @@ class LinearProtocol:
 
     `optimiser`: sgd, nesterov or lars, momentum 0.9, no weight decay. `base_lr`: for a batch of 256. `warmup_epochs`
     come first; then half a cosine, or, with `drops`, a tenth of the rate from each of these shares of the run on.
-    `blocks`: how many last blocks' class tokens are read; None: the pooled feature.
+    `blocks`: how many last blocks' class tokens are read, `patches`: and the mean over the last block's patches; without
+    `blocks` the pooled feature.
     """
 
     optimiser: str
@@ -63,6 +64,7 @@ class LinearProtocol:
     drops: tuple[float, ...] = ()
     label_smoothing: float = 0.0
     blocks: int | None = None
+    patches: bool = False
 
 
 class Contrast(NamedTuple):
@@ -99,6 +101,11 @@ class Framework(nn.Module):
     def views(cls, size: int, patch: int) -> tuple[View, ...]:
         """The views of an image for encoders of `size` pixels and patches of `patch` pixels."""
         raise NotImplementedError
+
+    @classmethod
+    def linear_for(cls, encoder: TappedEncoder) -> LinearProtocol:
+        """The published linear protocol for an encoder: `linear`, unless it depends on the architecture."""
+        return cls.linear
 
     def __init__(self, encoder: TappedEncoder) -> None:
         super().__init__()

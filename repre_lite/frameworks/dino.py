@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from .base import (
     target_of,
 )
 
+VIT_B_WIDTH = 768
 GLOBAL = 2  # the first two views are the global crops, the only ones the teacher sees
 
 HEAD = {
@@ -107,7 +109,13 @@ class DINO(Framework):
         "a loss stuck at ln(prototypes) with a KL of 0 is a collapse: lower the teacher temperature or the learning "
         "rate"
     )
-    linear = LinearProtocol("sgd", epochs=100, batch_size=1024, base_lr=1e-3, blocks=4)
+    linear = LinearProtocol("sgd", epochs=100, batch_size=1024, base_lr=1e-3, blocks=4)  # ViT-S
+
+    @classmethod
+    def linear_for(cls, encoder: TappedEncoder) -> LinearProtocol:
+        """As eval_linear.py says: a ViT-S has the class tokens of the last four blocks read, and so have narrower ones
+        here; a ViT-B the last one, with the mean over the patches beside it."""
+        return cls.linear if encoder.width < VIT_B_WIDTH else replace(cls.linear, blocks=1, patches=True)
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:

@@ -22,8 +22,9 @@ from ..evaluation.diversity import score_diversity
 from ..evaluation.linear import LEAST
 from ..evaluation.protocols import SCENES as MASKED
 from ..evaluation.score import unfit
-from ..evaluation.supervised import Task, linear_sgd_top1
+from ..evaluation.supervised import Task, linear_sgd_top1, readable
 from ..frameworks import framework_class
+from ..frameworks.base import LinearProtocol
 from ..recipes import Recipe
 from ..runs import ENCODER, SUMMARY, read_json
 from ..transfer import transfer, transfer_recipe
@@ -71,12 +72,11 @@ def _knn(subject: Subject) -> dict[str, Any]:
 
 
 def _linear(subject: Subject) -> dict[str, Any]:
-    held = subject.recipe
-    # table 1's DINO ViT-S: the class tokens of the last four blocks
-    published = held.framework == "dino" and held.arch == "vit_small" and held.image_size == 224
-
     def score() -> float:
-        return linear_top1(*(subject.features(4) if published else subject.pooled))[0]
+        encoder = subject.run.evaluated
+        # at 224 pixels what the published protocol reads, such as the class tokens of DINO's last four blocks
+        blocks, patches = readable(encoder, _published(subject)) if encoder.image_size == 224 else (None, False)
+        return linear_top1(*(subject.pooled if blocks is None else subject.features(blocks, patches)))[0]
 
     return {"linear_top1": _classify(subject, score, LEAST)}
 
@@ -89,7 +89,12 @@ def _linear_sgd(subject: Subject) -> dict[str, Any]:
     train, val = subject.source.labelled, subject.source.val
     assert train is not None and val is not None
     task = Task(train, val, run.mean, run.std, seed=held.seed)
-    return {"linear_sgd_top1": linear_sgd_top1(run.evaluated, task, framework_class(held.framework).linear)}
+    return {"linear_sgd_top1": linear_sgd_top1(run.evaluated, task, _published(subject))}
+
+
+def _published(subject: Subject) -> LinearProtocol:
+    run = subject.run
+    return framework_class(run.recipe.framework).linear_for(run.evaluated)
 
 
 def _few(subject: Subject) -> dict[str, Any]:

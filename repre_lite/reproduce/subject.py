@@ -43,12 +43,15 @@ class Subject:
         seed = 0 if held.scale == "scenes" else held.seed
         return _source(held.scale, held.data, held.image_size, held.train_images, seed)
 
-    def features(self, blocks: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pooled features (n, C) and labels (n,) of the labelled training images, then of the validation images."""
+    def features(self, blocks: int | None = None, patches: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features (n, C) and labels (n,) of the labelled training images, then of the validation images.
+
+        The pooled feature; or `blocks` and `patches`, see `extract`.
+        """
         train, val = self.source.labelled, self.source.val
         assert train is not None and val is not None and train.labels is not None and val.labels is not None
         x, x_val = (
-            finite(extract_shared(self.run.evaluated, part.images, self.run.mean, self.run.std, blocks))
+            finite(extract_shared(self.run.evaluated, part.images, self.run.mean, self.run.std, blocks, patches))
             for part in (train, val)
         )
         return x, train.labels, x_val, val.labels

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,18 +11,20 @@ import torch
 import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.data import sources
-from repre_lite.data.image_set import ImageSet
+from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.encoder import build_encoder
+from repre_lite.evaluation import supervised
 from repre_lite.evaluation.supervised import (
     Task,
     _optimiser,
     factor,
     finetune_top1,
     linear_sgd_top1,
-    readable_blocks,
+    readable,
 )
 from repre_lite.frameworks import FRAMEWORKS, framework_class
 from repre_lite.frameworks.base import LinearProtocol
+from repre_lite.reproduce import measures
 from repre_lite.runtime.randomness import fork
 from tests.small import TINY
 
@@ -71,11 +74,44 @@ def test_every_framework_has_a_protocol():
     assert all(isinstance(framework_class(name).linear, LinearProtocol) for name in FRAMEWORKS)
 
 
-def test_blocks_that_can_be_read():
-    assert (
-        readable_blocks(built(), 4) == 4 and readable_blocks(built(), 9) == 4 and readable_blocks(built(), None) is None
-    )
-    assert readable_blocks(built("swin_micro", **SWIN), 4) is None
+def test_what_can_be_read():
+    def held(blocks, patches=False):
+        return LinearProtocol("sgd", 1, 1, 1.0, blocks=blocks, patches=patches)
+
+    assert [readable(built(), held(blocks)) for blocks in (4, 9, None)] == [(4, False), (4, False), (None, False)]
+    assert readable(built(), held(1, True)) == (1, True)
+    assert readable(built("swin_micro", **SWIN), held(1, True)) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "blocks", "patches", "layer"),  # eval_linear.py: n_last_blocks, avgpool_patchtokens
+    [("vit_small", 384, 4, False, 4 * 384), ("vit_base", 768, 1, True, 2 * 768), ("swin_tiny", 768, None, False, 768)],
+)
+def test_dino_reads_what_its_architecture_has_read(name, width, blocks, patches, layer, monkeypatch):
+    encoder = built(name, **(SWIN | {"embed_dim": width // 4} if name == "swin_tiny" else TINY | {"embed_dim": width}))
+    assert encoder.width == width
+    protocol = framework_class("dino").linear_for(encoder)
+    assert readable(encoder, protocol) == (blocks, patches)
+    widths = []
+    monkeypatch.setattr(supervised, "_layer", lambda count, task: widths.append(count) or torch.nn.Linear(count, 2))
+    assert 0 <= linear_sgd_top1(encoder, task(train=8, val=4, epochs=1), protocol) <= 1 and widths == [layer]
+
+
+@pytest.mark.parametrize(("size", "width", "wanted"), [(224, 32, (4, False)), (224, 768, (1, True)), (32, 32, None)])
+def test_both_linear_measures_of_a_table_read_the_same(size, width, wanted, monkeypatch):
+    """At 224 pixels as published; below, where nothing is, the pooled feature."""
+    encoder = build_encoder("vit_tiny", size, **TINY | {"embed_dim": width})
+    given, asked, ran = task(), [], []
+    source = Source("folder", given.train, given.val, MEAN, STD, 0, "", given.train)
+    run = SimpleNamespace(evaluated=encoder, recipe=rl.recipe("scenes", "dino"), mean=MEAN, std=STD)
+    subject = SimpleNamespace(run=run, recipe=run.recipe, source=source, pooled=(None,) * 4,
+                              features=lambda *reads: asked.append(reads) or (None,) * 4)  # fmt: skip
+    monkeypatch.setattr(measures, "linear_top1", lambda *features: (0.5, 1.0))
+    monkeypatch.setattr(measures, "linear_sgd_top1", lambda network, task, protocol: ran.append(protocol) or 0.5)
+    measures._linear(subject)
+    measures._linear_sgd(subject)
+    assert asked == ([] if wanted is None else [wanted])
+    assert wanted in (None, readable(encoder, ran[0]))
 
 
 def test_batches_hold_every_image_once_an_epoch_with_its_label():
