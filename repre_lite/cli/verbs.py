@@ -11,7 +11,7 @@ from ..evaluation.doctor import examine
 from ..evaluation.protocols import run_protocols
 from ..evaluation.source import RANDOM, read_source
 from ..recipes import SCALES, Recipe, override, recipe
-from ..runs import SUMMARY, merge_summary
+from ..runs import SUMMARY
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
 from ..runtime.progress import say
@@ -69,7 +69,6 @@ def evaluate(
         read = dataclasses.replace(read, run=None)
     results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
     if distributed.is_main() and read.run is not None and results:
-        merge_summary(read.run, results)
         print(f"written into {read.run / SUMMARY}")
     return 0
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from ..data.image_set import Source
 from ..data.masks import MaskSource, is_mask_tree, load_masks
-from ..encoder import TappedEncoder
+from ..encoder import TappedEncoder, check_blocks
 from ..frameworks import FRAMEWORKS, framework_class
+from ..runs import merge_summary
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
 from ..runtime.memory import enough_memory
@@ -19,7 +20,7 @@ from ..runtime.progress import say
 from . import dense, diversity
 from .dense import score_dense
 from .diversity import score_diversity
-from .score import evaluated_on, score_encoder, unfit
+from .score import evaluated_on, scores, unfit
 from .source import EncoderSource
 from .supervised import FINETUNE_EPOCHS, Task, finetune_top1, linear_sgd_top1
 
@@ -42,43 +43,64 @@ def run_protocols(
 ) -> dict[str, Any]:
     """Measure an encoder by `protocols`, print what is found, and return it as entries of summary.json.
 
-    `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and masks those in
-    images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`; `epochs`: of linear-sgd and finetune. All that `dense` finds is written to
-    dense.json in the run folder. Raises UserError if the images do not allow what is asked.
+    In a run folder each protocol is written to summary.json as soon as it is done with its controls, and all that `dense`
+    finds to dense.json. `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and
+    masks those in images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`; `epochs`: of linear-sgd and
+    finetune. Raises UserError if the images or the encoder do not allow what is asked.
     """
     for name, given, least in (("train_images", train_images, 2), ("blocks", blocks, 1), ("epochs", epochs, 1)):
         if given is not None and given < least:
             raise UserError(f"{name}={given}: give {least} or more")
-    results: dict[str, Any] = {}
-    untrained = None if read.random else read.untrained()
+    if blocks is not None and {"linear", "linear-sgd"} & set(protocols):
+        check_blocks(read.encoder.backbone, blocks)
     masks = _masks(read, scale, data, train_images, ignore_label) if "dense" in protocols else None
-    accuracies = [name for name in protocols if name in ("knn", "linear")]
-    trained = [name for name in ("linear-sgd", "finetune") if name in protocols]
-    if accuracies or trained or "diversity" in protocols:
+    images = None
+    if set(protocols) - {"dense"}:
         tree = data is not None and is_mask_tree(data)
         images = read.images(*(("folder", f"{data}/images") if tree else (scale, data)), train_images)
-        if (accuracies or trained) and not unfit(images):
-            say(evaluated_on(images))
-    if accuracies:
-        found = score_encoder(read.encoder, untrained, images, accuracies, device, read.mean, read.std, blocks)
-        for name, value in found.items():
-            say(f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}")
-        if found:
-            results |= {"linear_blocks": None, "evaluated_on": evaluated_on(images)} | found
-    if trained:
-        results |= _supervised(read, untrained, images, trained, device, epochs, blocks)
-    if "diversity" in protocols:
-        shown = images.val or images.train
-        found = score_diversity(read.encoder, untrained, shown, device, read.mean, read.std)
-        say(diversity.table(found, read.encoder.tap_indices))
+    results: dict[str, Any] = {}
+    for found in _found(read, protocols, device, images, masks, blocks, epochs):
         results |= found
-    if masks is not None:
-        found = score_dense(read.encoder, untrained, masks, device, read.mean, read.std)
-        say(dense.table(found, read.encoder.tap_indices))
-        results |= dense.headline(found) | {"dense_on": found["images"]}
         if read.run is not None and distributed.is_main():
-            files.write_json(read.run / DENSE, found)
+            merge_summary(read.run, found)
     return results
+
+
+def _found(
+    read: EncoderSource,
+    protocols: Sequence[str],
+    device: torch.device,
+    images: Source | None,
+    masks: MaskSource | None,
+    blocks: int | None,
+    epochs: int | None,
+) -> Iterator[dict[str, Any]]:
+    """What each protocol finds, entries of summary.json, one protocol after the other."""
+    untrained = None if read.random else read.untrained()
+    pair = (read.encoder, untrained)
+    accuracies = [name for name in protocols if name in ("knn", "linear")]
+    trained = [name for name in ("linear-sgd", "finetune") if name in protocols]
+    if images is not None and (accuracies or trained) and not unfit(images):
+        say(evaluated_on(images))
+    if images is not None and accuracies:
+        for found in scores(*pair, images, accuracies, device, read.mean, read.std, blocks):
+            for name, value in found.items():
+                say(f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}")
+            reset = {"linear_blocks": None} if "linear_top1" in found else {}
+            yield reset | {"evaluated_on": evaluated_on(images)} | found
+    if images is not None and trained:
+        yield from _supervised(read, untrained, images, trained, device, epochs, blocks)
+    if images is not None and "diversity" in protocols:
+        shown = images.val or images.train
+        diverse = score_diversity(*pair, shown, device, read.mean, read.std)
+        say(diversity.table(diverse, read.encoder.tap_indices))
+        yield diverse
+    if masks is not None:
+        probed = score_dense(*pair, masks, device, read.mean, read.std)
+        say(dense.table(probed, read.encoder.tap_indices))
+        if read.run is not None and distributed.is_main():
+            files.write_json(read.run / DENSE, probed)
+        yield dense.headline(probed) | {"dense_on": probed["images"]}
 
 
 def _supervised(
@@ -89,29 +111,30 @@ def _supervised(
     device: torch.device,
     epochs: int | None,
     blocks: int | None,
-) -> dict[str, Any]:
-    """`linear-sgd` and `finetune` of an encoder and of its control."""
+) -> Iterator[dict[str, Any]]:
+    """`linear-sgd` and `finetune`, each of an encoder and of its control."""
     reason = unfit(images)
     if reason:
         say(f"{reason}, so {' and '.join(protocols)} are skipped")
-        return {}
+        return
     assert images.labelled is not None and images.val is not None
     task = Task(images.labelled, images.val, read.mean, read.std, epochs)
     framework = read.recipe.framework if read.recipe is not None else read.description.get("framework", "none")
     protocol = framework_class(framework if framework in FRAMEWORKS else "none").linear_for(read.encoder)
     if blocks is not None:
         protocol = dataclasses.replace(protocol, blocks=blocks, patches=False)
-    results: dict[str, Any] = {}
-    for suffix, network in (("", read.encoder), ("_untrained", untrained)):
-        for name in protocols if network is not None else ():
-            assert network is not None
-            ran = task.length(protocol.epochs if name == "linear-sgd" else FINETUNE_EPOCHS, network.image_size)
-            network = network.to(device)
+    for name in protocols:
+        key = name.replace("-", "_")
+        ran = task.length(protocol.epochs if name == "linear-sgd" else FINETUNE_EPOCHS, read.encoder.image_size)
+        found: dict[str, Any] = {f"{key}_epochs": ran, "evaluated_on": evaluated_on(images)}
+        for suffix, held in (("", read.encoder), ("_untrained", untrained)):
+            if held is None:
+                continue
+            network = held.to(device)
             top1 = linear_sgd_top1(network, task, protocol) if name == "linear-sgd" else finetune_top1(network, task)
-            key = name.replace("-", "_")
-            results |= {f"{key}_top1{suffix}": top1, f"{key}_epochs": ran}
+            found[f"{key}_top1{suffix}"] = top1
             say(f"{f'{key}_top1{suffix}':24s} {top1:.4f}, {ran} epochs")
-    return results | {"evaluated_on": evaluated_on(images)}
+        yield found
 
 
 def _masks(

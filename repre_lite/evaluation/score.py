@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ..data.image_set import ImageSet, Source
 from ..data.naming import named
-from ..encoder import TappedEncoder
+from ..encoder import TappedEncoder, check_blocks
 from ..runtime.errors import NonFiniteError
 from ..runtime.progress import say
 from .features import extract_shared
@@ -34,33 +34,57 @@ def score_encoder(
     feature. `linear_blocks` says so in the results. A protocol that `source` does not allow is left out, and a line
     printed that says why. Raises UserError if features are not finite.
     """
+    found = scores(encoder, untrained, source, protocols, device, mean, std, blocks)
+    return {name: value for one in found for name, value in one.items()}
+
+
+def scores(
+    encoder: TappedEncoder,
+    untrained: TappedEncoder | None,
+    source: Source,
+    protocols: Sequence[str],
+    device: torch.device,
+    mean: Sequence[float],
+    std: Sequence[float],
+    blocks: int | None = None,
+) -> Iterator[dict[str, float]]:
+    """`score_encoder`, one protocol after the other with its controls, each as soon as it is done."""
     reason = unfit(source)
     if reason:
         say(f"{reason}, so k-NN and linear probe are skipped")
-        return {}
+        return
     train, val = source.labelled, source.val
     assert train is not None and val is not None and train.labels is not None and val.labels is not None
     linear = "linear" in protocols
     if linear and len(train) < LEAST:
         say(f"{len(train)} labelled training images, so the linear probe is skipped; it needs {LEAST} or more")
         linear = False
-    results = {}
-    for suffix, held in (("", encoder), ("_untrained", untrained)):
-        if held is None:
-            continue
-        network = held.to(device)
-        x, x_val = (finite(extract_shared(network, part.images, mean, std)) for part in (train, val))
-        if "knn" in protocols:
-            results[f"knn_top1{suffix}"] = knn_top1(x, train.labels, x_val, val.labels)
-        if linear and blocks is not None:
-            x, x_val = (finite(extract_shared(network, part.images, mean, std, blocks)) for part in (train, val))
-            results["linear_blocks"] = blocks
-        if linear:
-            results[f"linear_top1{suffix}"], _ = linear_top1(x, train.labels, x_val, val.labels)
-    if "knn" in protocols and isinstance(train.images, Tensor) and isinstance(val.images, Tensor):
-        x, x_val = pixel_features(train.images), pixel_features(val.images)
-        results["knn_top1_pixels"] = knn_top1(x, train.labels, x_val, val.labels)
-    return results
+    if linear and blocks is not None:
+        check_blocks(encoder.backbone, blocks)
+    networks = {"": encoder} if untrained is None else {"": encoder, "_untrained": untrained}
+    pooled: dict[str, list[Tensor]] = {}  # on the CPU, so that a GPU holds those of one encoder only
+
+    def features(suffix: str, blocks: int | None = None) -> list[Tensor]:
+        network = networks[suffix].to(device)
+        return [finite(extract_shared(network, part.images, mean, std, blocks)) for part in (train, val)]
+
+    if "knn" in protocols:
+        found: dict[str, float] = {}
+        for suffix in networks:
+            x, x_val = features(suffix)
+            found[f"knn_top1{suffix}"] = knn_top1(x, train.labels, x_val, val.labels)
+            if linear and blocks is None:
+                pooled[suffix] = [x.cpu(), x_val.cpu()]
+        if isinstance(train.images, Tensor) and isinstance(val.images, Tensor):
+            x, x_val = pixel_features(train.images), pixel_features(val.images)
+            found["knn_top1_pixels"] = knn_top1(x, train.labels, x_val, val.labels)
+        yield found
+    if linear:
+        found = {} if blocks is None else {"linear_blocks": blocks}
+        for suffix in networks:
+            x, x_val = (part.to(device) for part in pooled.pop(suffix, None) or features(suffix, blocks))
+            found[f"linear_top1{suffix}"], _ = linear_top1(x, train.labels, x_val, val.labels)
+        yield found
 
 
 def evaluated_on(source: Source) -> str:

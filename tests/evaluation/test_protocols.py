@@ -1,11 +1,17 @@
 """What holds for every protocol."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
 import repre_lite as rl
-from repre_lite.evaluation import protocols
-from repre_lite.evaluation.source import read_source
+from repre_lite.data import sources
+from repre_lite.evaluation import protocols, score
+from repre_lite.evaluation.source import EncoderSource, read_source
+
+CPU = torch.device("cpu")
 
 
 def test_too_little_memory_is_one_line(monkeypatch):
@@ -16,4 +22,61 @@ def test_too_little_memory_is_one_line(monkeypatch):
 
     monkeypatch.setattr(protocols, "score_diversity", too_large)
     with pytest.raises(rl.UserError, match="out of memory on the GPU: measure fewer images with train_images="):
-        protocols.run_protocols(read, ["diversity"], torch.device("cpu"), "scenes", train_images=8)
+        protocols.run_protocols(read, ["diversity"], CPU, "scenes", train_images=8)
+
+
+@pytest.mark.parametrize(
+    ("module", "breaks", "kept"),
+    [
+        (score, "linear_top1", ["knn_top1", "knn_top1_untrained", "knn_top1_pixels"]),
+        (protocols, "linear_sgd_top1", ["knn_top1", "linear_top1", "linear_top1_untrained"]),
+        (protocols, "finetune_top1", ["linear_top1", "linear_sgd_top1", "linear_sgd_top1_untrained"]),
+        (protocols, "score_diversity", ["finetune_top1", "finetune_top1_untrained", "finetune_epochs"]),
+        (protocols, "score_dense", ["finetune_top1", "patch_cosine", "patch_cosine_untrained"]),
+    ],
+)
+def test_what_is_done_is_kept_if_a_later_protocol_ends_early(module, breaks, kept, tiny_runs, tmp_path, monkeypatch):
+    """Written to summary.json with its controls, and nothing of the protocol that did not end."""
+
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+    before = json.loads((run / "summary.json").read_text())
+    monkeypatch.setattr(score, "linear_top1", lambda *arguments: (0.5, 1.0))
+    monkeypatch.setattr(protocols, "linear_sgd_top1", lambda *arguments: 0.5)
+    monkeypatch.setattr(protocols, "finetune_top1", lambda *arguments: 0.5)
+    monkeypatch.setattr(module, breaks, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        protocols.run_protocols(
+            read_source(run), ["knn", "linear", "linear-sgd", "finetune", "diversity", "dense"], CPU, train_images=32
+        )
+    found = json.loads((run / "summary.json").read_text())
+    assert set(kept) <= found.keys() - before.keys()
+    assert not any(name.startswith(breaks) for name in found) and not (run / "dense.json").exists()
+    assert found["evaluated_on"] == "scenes: 40 validation images by 32 training images"
+
+
+@pytest.mark.parametrize("protocol", ["linear", "linear-sgd"])
+@pytest.mark.parametrize(
+    ("arch", "blocks", "words"), [("vit_micro", 99, "1 to 8"), ("swin_micro", 4, "no class token")]
+)
+def test_blocks_are_checked_before_an_image_is_read(protocol, arch, blocks, words, monkeypatch):
+    monkeypatch.setattr(EncoderSource, "images", lambda *arguments: pytest.fail("images were read"))
+    monkeypatch.setattr(protocols, "load_masks", lambda *arguments: pytest.fail("masks were read"))
+    read = read_source("random", arch, 32)
+    with pytest.raises(rl.UserError, match=words):
+        protocols.run_protocols(read, ["knn", protocol, "dense"], CPU, "scenes", blocks=blocks)
+
+
+def test_k_nn_alone_leaves_what_is_known_of_the_linear_probe(tiny_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    monkeypatch.setattr(score, "linear_top1", lambda *arguments: (0.5, 1.0))
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+    read = read_source(run)
+    for names, blocks, wanted in ((["linear"], 2, 2), (["knn"], None, 2), (["linear"], None, None)):
+        protocols.run_protocols(read, names, CPU, train_images=32, blocks=blocks)
+        assert json.loads((run / "summary.json").read_text())["linear_blocks"] == wanted

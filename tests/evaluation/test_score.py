@@ -8,7 +8,7 @@ import torch
 import repre_lite as rl
 from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.encoder import build_encoder
-from repre_lite.evaluation import extract, knn_top1, linear_top1, score_encoder
+from repre_lite.evaluation import extract, knn_top1, linear_top1, score, score_encoder
 from repre_lite.runtime.errors import UserError
 from repre_lite.runtime.randomness import fork
 from tests.small import TINY
@@ -70,6 +70,17 @@ def test_the_linear_probe_reads_the_class_tokens_of_several_blocks():
     assert "linear_blocks" not in plain and plain["knn_top1"] == results["knn_top1"]
     assert torch.allclose(extract(encoder(0), images.val.images, MEAN, STD, blocks=1),
                           extract(encoder(0), images.val.images, MEAN, STD), atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("protocols", "blocks", "wanted"),  # of each of two networks and two parts
+    [(["knn", "linear"], None, [None] * 4), (["linear"], None, [None] * 4), (["linear"], 3, [3] * 4),
+     (["knn", "linear"], 3, [None] * 4 + [3] * 4)],
+)  # fmt: skip
+def test_features_are_extracted_once_and_only_those_that_are_read(protocols, blocks, wanted, monkeypatch):
+    asked, extract_shared = [], score.extract_shared
+    monkeypatch.setattr(score, "extract_shared", lambda *given: asked.append(given[4]) or extract_shared(*given))
+    assert run(source(), protocols, blocks=blocks) and asked == wanted
 
 
 @pytest.mark.parametrize("blocks", [0, 5])
