@@ -45,6 +45,11 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
+def seed_devices(seed: int, name: str) -> None:
+    """Set torch's default generators, those of all devices, to the stream (seed, name)."""
+    torch.manual_seed(generator(seed, name).initial_seed())
+
+
 @contextmanager
 def fork(seed: int, name: str) -> Iterator[None]:
     """Inside, torch's default CPU generator is the stream (seed, name); afterwards its state is restored.

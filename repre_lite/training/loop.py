@@ -27,7 +27,7 @@ from ..runtime.compiling import check_compiler
 from ..runtime.device import pick_device, pick_precision, set_threads
 from ..runtime.errors import NonFiniteError
 from ..runtime.memory import enough_memory
-from ..runtime.randomness import generator
+from ..runtime.randomness import seed_devices
 from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
 from .step import Step
 
@@ -93,9 +93,7 @@ class Training:
         rate = rate_at(recipe, step, self.total_steps, self.warmup_steps)
         set_schedule(self.optimiser, rate, decay_at(recipe, step, self.total_steps))
         if recipe.drop_path:  # the only other random numbers of a step, from a stream of their own
-            name = f"drop-path/{step}/{distributed.rank()}"
-            torch.manual_seed(generator(recipe.seed, name).initial_seed())
-
+            seed_devices(recipe.seed, f"drop-path/{step}/{distributed.rank()}")
         self.model.framework.set_epoch(
             step * recipe.epochs // self.total_steps
         )  # of the whole recipe, also in a shortened run

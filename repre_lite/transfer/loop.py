@@ -19,7 +19,7 @@ from ..runs import checkpoint_of
 from ..runtime import distributed
 from ..runtime.device import Precision, pick_device, pick_precision, set_threads
 from ..runtime.errors import NonFiniteError, UserError
-from ..runtime.randomness import fork, generator
+from ..runtime.randomness import fork, seed_devices
 from .backbone import DenseBackbone
 from .settings import TransferRecipe, identity
 
@@ -95,7 +95,7 @@ class Transfer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         # drop-path is the only other draw of a step
-        torch.manual_seed(generator(self.recipe.seed, f"transfer/{self.step}/{distributed.rank()}").initial_seed())
+        seed_devices(self.recipe.seed, f"transfer/{self.step}/{distributed.rank()}")
         arguments = self.task.to_device(batch, self.step, self.device)
         with self.precision.autocast(self.device):
             losses: dict[str, Tensor] = self.forward(*arguments)

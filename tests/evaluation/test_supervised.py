@@ -1,5 +1,6 @@
 """Published linear protocols and fine-tuning: schedules by hand, one step against PyTorch's own, and both as commands."""
 
+import copy
 import json
 import math
 import shutil
@@ -15,15 +16,19 @@ from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.encoder import build_encoder
 from repre_lite.evaluation import supervised
 from repre_lite.evaluation.supervised import (
+    Draws,
+    DropPath,
     Task,
+    _finetune_groups,
     _optimiser,
     factor,
     finetune_top1,
     linear_sgd_top1,
     readable,
+    set_drop_path,
 )
 from repre_lite.frameworks import FRAMEWORKS, framework_class
-from repre_lite.frameworks.base import LinearProtocol
+from repre_lite.frameworks.base import LinearProtocol, target_of
 from repre_lite.reproduce import measures
 from repre_lite.runtime.randomness import fork
 from tests.small import TINY
@@ -180,6 +185,78 @@ def test_finetuning_trains_a_copy(name):
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     assert 0 <= finetune_top1(encoder, task(epochs=1)) <= 1
     assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
+def test_finetuning_decays_what_mae_decays_and_lowers_the_rate_block_by_block(name):
+    """MAE's lr_decay.py: no decay for vectors and what the model names; 0.65 to the power of the distance from the top."""
+    encoder = built(name, **(SWIN if name == "swin_micro" else TINY))
+    layer = torch.nn.Linear(encoder.width, 2)
+    names = {id(value): key for key, value in encoder.backbone.named_parameters()}
+    names |= {id(layer.weight): "head.weight", id(layer.bias): "head.bias"}
+    groups = _finetune_groups(encoder, layer)
+    decay = {names[id(value)]: group["weight_decay"] for group in groups for value in group["params"]}
+    scale = {names[id(value)]: group["lr_scale"] for group in groups for value in group["params"]}
+    assert len(decay) == len(names) == sum(len(group["params"]) for group in groups)
+    exempt = ("pos_embed", "cls_token") if name == "vit_micro" else ("relative_position_bias_table",)
+    free = {key for key in decay if key.endswith(("bias", "norm.weight", "norm1.weight", "norm2.weight", *exempt))}
+    assert {key for key, value in decay.items() if value == 0} == free and set(decay.values()) == {0, 0.05}
+    assert scale["head.weight"] == scale["head.bias"] == scale["norm.weight"] == 1
+    if name == "vit_micro":
+        assert [scale[f"blocks.{i}.mlp.fc1.weight"] for i in range(4)] == pytest.approx(
+            [0.65 ** (4 - i) for i in range(4)]
+        )
+        assert scale["pos_embed"] == scale["patch_embed.proj.weight"] == pytest.approx(0.65**5)
+
+
+@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
+def test_finetuning_has_the_same_drop_path_whatever_pre_training_had(name, monkeypatch):
+    """Of an encoder without, with much, and of a target, and whatever was drawn before."""
+    rates = []
+    for drop_path in (0.0, 0.5):
+        encoder = built(name, drop_path=drop_path, **(SWIN if name == "swin_micro" else TINY))
+        for network in (encoder, target_of(encoder)):
+            held = copy.deepcopy(network)
+            set_drop_path(held.backbone, 0.1, Draws(0))
+            rates.append([part.rate for part in held.modules() if isinstance(part, DropPath)])
+    blocks = 4 if name == "vit_micro" else 3
+    assert rates[0] == pytest.approx([0.1 * (i // 2) / (blocks - 1) for i in range(2 * blocks)])
+    assert all(each == rates[0] for each in rates)
+
+    monkeypatch.setattr(supervised, "_top1", lambda scores, task: scores.sum().item())
+    ends = []
+    for number, drop_path in enumerate((0.0, 0.5)):
+        encoder = built(name, drop_path=drop_path, **(SWIN if name == "swin_micro" else TINY))
+        torch.manual_seed(number)
+        ends.append(finetune_top1(encoder, task(epochs=3)))
+    monkeypatch.setattr(supervised, "DROP_PATH", 0.0)
+    assert ends[0] == ends[1] != finetune_top1(encoder, task(epochs=3))
+
+
+def test_drop_path_depends_on_seed_step_and_row_alone():
+    x, draws = torch.ones(4000, 3, 2), Draws(5, 1, torch.arange(4000))
+    drop = DropPath(0.25, 3, draws)
+    whole = drop(x)
+    assert whole.unique().tolist() == pytest.approx([0, 1 / 0.75]) and torch.equal(whole[:, 0, 0], whole[:, 2, 1])
+    assert whole.mean() == pytest.approx(1, abs=0.03) and torch.equal(drop(x), whole)
+    draws.rows = torch.arange(1000, 4000)  # another process
+    assert torch.equal(drop(x[1000:]), whole[1000:])
+    draws.rows = torch.arange(4000)
+    for step, purpose in ((2, 3), (1, 4)):
+        draws.step = step
+        assert not torch.equal(DropPath(0.25, purpose, draws)(x), whole)
+    assert drop.eval()(x) is x
+
+
+@pytest.mark.parametrize("call", [lambda: finetune_top1(built(), task()),
+                                  lambda: linear_sgd_top1(built(), task(), LinearProtocol("sgd", 1, 8, 1.0))])  # fmt: skip
+def test_out_of_memory_names_what_makes_a_batch_smaller(call, monkeypatch):
+    def too_large(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(supervised, "_loss", too_large)
+    with pytest.raises(rl.UserError, match="out of memory on the GPU: start several processes with torchrun"):
+        call()
 
 
 def test_epochs_default_to_the_published_ones_at_full_size():
