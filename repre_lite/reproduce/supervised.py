@@ -20,7 +20,7 @@ from ..recipes import Recipe
 from ..runs import ENCODER, METRICS, RECIPE, describe_encoder, merge_summary, plain_tensors
 from ..runtime import distributed, files
 from ..runtime.errors import NonFiniteError, UserError
-from ..runtime.randomness import fork
+from ..runtime.randomness import fork, seed_devices
 from ..training.facts import facts
 from ..training.loop import Training
 
@@ -49,11 +49,12 @@ def train_supervised(recipe: Recipe, folder: Path) -> None:
     if distributed.world_size() > 1:
         raise UserError("the supervised control is trained in one process; run it without torchrun first, with only=")
     assert source.labelled is not None and source.labelled.labels is not None
-    assert isinstance(source.labelled.images, Tensor)
-    images, labels = source.labelled.images.to(device), source.labelled.labels.to(device)
+    images, labels = source.labelled.images, source.labelled.labels.to(device)
+    if isinstance(images, Tensor):  # else they stay in their files
+        images = images.to(device)
     encoder = training.model.framework.online
     with fork(recipe.seed, "supervised"):
-        head = nn.Linear(encoder.width, len(source.labelled.classes)).to(device)
+        head = nn.Linear(encoder.width, len(source.labelled.classes)).to(device, training.precision.weights)
     optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=RATE, weight_decay=DECAY)
     batches = Batches(len(images), recipe.batch_size, recipe.seed)
     crops = View(recipe.image_size, scale=(0.5, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)
@@ -63,7 +64,8 @@ def train_supervised(recipe: Recipe, folder: Path) -> None:
     encoder.train()
     for step in range(total):
         indices, rows = batches.rows(step)
-        (view,) = views(images[indices.to(device)], step, rows)
+        (view,) = views(images[indices].to(device), step, rows.to(device), training.precision.weights)
+        seed_devices(recipe.seed, f"supervised/{step}")  # drop-path
         with training.precision.autocast(device):
             answers = head(encoder(training.model.normalise(view), taps=False).pooled)
         loss = F.cross_entropy(answers.float(), labels[indices.to(device)])
@@ -72,8 +74,9 @@ def train_supervised(recipe: Recipe, folder: Path) -> None:
                 RATE * min(1.0, (step + 1) / max(1, WARMUP * total)) * (1 + math.cos(math.pi * step / total)) / 2
             )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        training.scaler.scale(loss).backward()
+        training.scaler.step(optimiser)
+        training.scaler.update()
         if step % max(1, total // 100) == 0 or step == total - 1:
             files.append_jsonl(folder / METRICS, {"step": step + 1, "loss": float(loss.detach())})
     if not math.isfinite(float(loss.detach())):
