@@ -180,7 +180,7 @@ class ReconstructionDecoder(nn.Module):
         if given != self.tap_shapes and not deepest:
             raise UserError(
                 f"the decoder is built for {len(self.tap_shapes)} taps of shapes {self.tap_shapes} (C, h, w) and is "
-                f"given {len(given)} of shapes {given}; tap the encoder where the decoder was built for"
+                f"given {len(given)} of shapes {given}; give the taps the decoder was built for"
             )
         levels = [lateral(tap) for lateral, tap in zip(self.laterals, taps[-len(self.laterals) :], strict=True)]
         deep = levels.pop()

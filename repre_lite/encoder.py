@@ -198,10 +198,10 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     try:
         shapes = [tuple(y.shape[1:]) for y in torch.func.functional_call(maps, state, (images,))]  # (C_i, h_i, w_i)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}") from None
+        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}; choose another image_size=") from None  # fmt: skip
     if any(h != w for _, h, w in shapes):
         raise UserError(
-            f"this backbone divides square images into {shapes[0][1]} x {shapes[0][2]} patches; choose square ones"
+            f"this backbone divides square images into {shapes[0][1]} x {shapes[0][2]} patches; choose a backbone with square patches"
         )
     return [(channels, h) for channels, h, _ in shapes] * (len(indices) // len(shapes))
 
@@ -285,7 +285,7 @@ def build_encoder(
     try:
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
     except Exception as error:  # whatever timm raises for arguments that do not fit
-        raise UserError(f"arch={name} does not take image_size={image_size}: {_first_line(error)}") from None
+        raise UserError(f"arch={name} does not take image_size={image_size}: {_first_line(error)}; choose another image_size=") from None  # fmt: skip
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
     initialise_encoder(backbone, encoder_init)

@@ -67,7 +67,7 @@ def pixel_l1(reconstruction: Tensor, view: Tensor) -> Tensor:
     the shapes differ, or if the view holds whole numbers, 0 to 255.
     """
     if not view.is_floating_point():
-        raise UserError(f"the view holds {view.dtype} numbers; give them in [0, 1], as view / 255")
+        raise UserError(f"the view has dtype {view.dtype}; give floats in [0, 1], such as view / 255")
     if reconstruction.shape != view.shape:
         raise UserError(
             f"reconstruction {tuple(reconstruction.shape)} and view {tuple(view.shape)} differ in shape; "

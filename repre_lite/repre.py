@@ -237,7 +237,7 @@ class ReconstructionBranch(nn.Module):
         given = taps.indices if isinstance(taps, Taps) else ()
         if given and self.tap_indices and given != self.tap_indices:
             raise UserError(
-                f"the branch reads taps of blocks {self.tap_indices} and is given those of {given}; "
+                f"the branch was built for taps of blocks {self.tap_indices} but was given those of {given}; "
                 "call encode(backbone, images, branch.tap_indices)"
             )
         return pixel_l1(at_least_fp32(self.decoder(taps)), view)

@@ -99,7 +99,9 @@ class Run:
     def reconstruct(self, view: Tensor) -> Tensor:
         """`view` (B, 3, H, W) in [0, 1] -> reconstruction (B, 3, H, W), linear, not clipped."""
         if self.decoder is None:
-            raise UserError(f"{self.folder}: a run with reconstruction='none' has no decoder")
+            raise UserError(
+                f"{self.folder}: a run with reconstruction='none' has no decoder; give a run with reconstruction='multi' or 'single'"
+            )
         reconstruction: Tensor = self.decoder(self.encoder(self.model.normalise(view)).taps)
         return reconstruction
 
@@ -117,9 +119,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path.parent}: not a run folder: {path.name} not found") from None
+        raise UserError(f"{path.parent}: not a run folder: {path.name} not found; give the folder of a run") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -160,7 +160,7 @@ def fill(path: Path, table: dict[str, Any], cells: Mapping[str, Callable[[], dic
     With several jobs cells must be picklable, such as `functools.partial(run, recipe, images)`.
     """
     missing = {name: cell for name, cell in cells.items() if name not in table["cells"]}
-    print(f"{path}: {len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
+    print(f"{path}: {len(cells) - len(missing)} of {len(cells)} cells are finished", flush=True)
     for name, figures in _computed(missing, jobs):
         table["cells"][name] = figures
         path.parent.mkdir(parents=True, exist_ok=True)

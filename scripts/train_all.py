@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--archs", nargs="+", default=ARCHS)
     parser.add_argument("--branches", nargs="+", default=BRANCHES)
     parser.add_argument("--data", help="folder that holds cifar10/ (default: found, or downloaded into data/)")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each (default 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="cells to run at the same time, one thread each (default 1)"
+    )
     options = parser.parse_args()
     measured = {
         "steps": options.steps,

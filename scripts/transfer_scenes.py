@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=tuple(MEASURES), default=list(MEASURES))
     parser.add_argument("--steps", type=int, nargs="+", help="of each task (default: those of the scale)")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
+    parser.add_argument("--jobs", type=int, default=1, help="cells to run at the same time, one thread each")
     parser.add_argument("--out", type=Path, default=Path("results/transfer_scenes.json"))
     options = parser.parse_args()
     options.steps = options.steps or [SCALES[task]["scenes"]["steps"] for task in options.tasks]

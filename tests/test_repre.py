@@ -234,7 +234,7 @@ def test_the_branch_refuses_taps_of_other_blocks():
     four = rl.ReconstructionBranch.for_backbone(backbone, 32, tap_blocks=(0, 1, 2, 11))
     taps = rl.encode(backbone, view).taps
     for branch in (three, four):
-        with pytest.raises(rl.UserError, match=r"reads taps of blocks .* given those of \(2, 5, 8, 11\)"):
+        with pytest.raises(rl.UserError, match=r"built for taps of blocks .* given those of \(2, 5, 8, 11\)"):
             branch(taps, view)
         assert branch(rl.encode(backbone, view, branch.tap_indices).taps, view).isfinite()
     with pytest.raises(rl.UserError, match="built for 3 taps"):
@@ -285,7 +285,7 @@ def test_losses_as_loops_have_them():
     with pytest.raises(rl.UserError, match=r"shape \(2,\), not one number"):
         branch.weigh(torch.tensor([3.0, 3.0]), reconstruction)
     view = views()[0]
-    with pytest.raises(rl.UserError, match=r"uint8 numbers; give them in \[0, 1\]"):
+    with pytest.raises(rl.UserError, match=r"dtype torch.uint8; give floats in \[0, 1\]"):
         branch(rl.encode(backbone_of(), view).taps, (view * 255).to(torch.uint8))
 
 

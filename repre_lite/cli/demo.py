@@ -68,7 +68,7 @@ def demo(out: str, steps: int | None, device: str) -> int:
         f"reconstruction error (L1) {run.summary['reconstruction_l1']:.3f}, {time.perf_counter() - began:.0f} s in all\n"
     )
     print(f"run folder   {folder} (metrics.jsonl, encoder.safetensors, summary.json, ...)")
-    print(f"figure       {figure}" if figure else "figure       needs matplotlib: pip install repre-lite[notebooks]")
+    print(f"figure       {figure}" if figure else "figure       needs matplotlib: pip install 'repre-lite[notebooks]'")
     print("next         repre-lite evaluate " + str(folder))
     print("             repre-lite pretrain --scale folder --size small --data YOUR_IMAGES --out runs/mine")
     print("             python start.py lab")

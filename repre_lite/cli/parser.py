@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser("repre-lite", description="RePre: contrastive pre-training with a pixel-reconstruction branch.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
-    demo = verbs.add_parser("demo", help="the main job, offline: train on the scenes, evaluate, plot")
+    demo = verbs.add_parser("demo", help="the whole pipeline, offline: train on the scenes, evaluate, plot")
     demo.add_argument("--out", default="runs/demo", help="run folder, overwritten (default runs/demo)")
     demo.add_argument("--steps", type=int, default=None, help="optimiser steps (default 300 on a CPU, 2000 on a GPU)")
     demo.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
@@ -62,10 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--data",
         metavar="FOLDER",
-        help="labelled images (default: the run's); for dense a folder that holds images/ and labels/",
+        help="labelled images (default: the run's); for dense: a folder with images/ and labels/",
     )
     evaluate.add_argument(
-        "--ignore-label", type=int, default=255, metavar="ID", help="dense: pixels that do not count (default 255)"
+        "--ignore-label",
+        type=int,
+        default=255,
+        metavar="ID",
+        help="dense: id of the mask pixels to ignore (default 255)",
     )
     evaluate.add_argument(
         "--train-images", type=int, metavar="N", help="use only N training images (default: the run's)"
@@ -74,24 +78,27 @@ def build_parser() -> argparse.ArgumentParser:
         "--blocks",
         type=int,
         metavar="N",
-        help="the linear probe reads the class tokens of the last N blocks, as DINO's with 4 (default: the pooled feature)",
+        help="the linear probe reads the class tokens of the last N blocks, as DINO's protocol does with N = 4 "
+        "(default: the pooled feature)",
     )
     evaluate.add_argument(
         "--epochs",
         type=int,
         metavar="N",
-        help="of linear-sgd and finetune (default as published, 10 for images below 96 pixels)",
+        help="epochs of linear-sgd and finetune (default: as published, but at most 10 for images below 96 pixels)",
     )
     evaluate.add_argument(
-        "--arch", metavar="NAME", help="vit_micro vit_tiny ... or a timm name, with random (default: the source's own)"
+        "--arch",
+        metavar="NAME",
+        help="encoder for the source random: vit_micro, vit_tiny ... or a timm name (default: the source's own)",
     )
     evaluate.add_argument(
         "--image-size",
         type=int,
         metavar="PIXELS",
-        help="with a timm name or random (default: that of the weights; that of the scale)",
+        help="image size for a timm name or random (default: that of the weights, or of the scale)",
     )
-    evaluate.add_argument("--seed", type=int, default=0, help="of an encoder that is random (default 0)")
+    evaluate.add_argument("--seed", type=int, default=0, help="seed of a random encoder (default 0)")
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default auto)")
     evaluate.set_defaults(run="repre_lite.cli.verbs:evaluate")
 
@@ -116,7 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a new folder for timm's local-dir: and for model hubs; or FILE.safetensors, with name and arguments in FILE.json",
+        help="a new folder for timm's local-dir: and for model hubs; or FILE.safetensors; timm's name and arguments "
+        "go to FILE.json",
     )
     export.set_defaults(run="repre_lite.evaluation.export:export")
 
@@ -145,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     lab = verbs.add_parser(
         "lab",
         help="JupyterLab on a private copy of the course",
-        epilog="Other options go to JupyterLab: --port=8888 --ip=0.0.0.0 --allow-root",
+        epilog="Other options are passed on to JupyterLab: --port=8888 --ip=0.0.0.0 --allow-root",
     )
     lab.add_argument(
         "--reset", metavar="NN", help="restore lesson NN; the changed one is kept beside it (default: none)"

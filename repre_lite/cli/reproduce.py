@@ -17,7 +17,7 @@ def add_reproduce(verbs: Any) -> None:
     parser.add_argument("name", metavar="TABLE", choices=TABLES, help=f"one of {', '.join(TABLES)}")
     parser.add_argument("--scale", choices=tuple(SCALES), default="scenes", help="the recipes (default scenes)")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each line (default 8 for local, else 3)")
-    parser.add_argument("--only", metavar="CELLS", help="names of cells, such as '*moby*' (default: all)")
+    parser.add_argument("--only", metavar="CELLS", help="pattern of cell names, such as '*moby*' (default: all)")
     parser.add_argument(
         "--out",
         default="runs/reproduce",
@@ -25,13 +25,17 @@ def add_reproduce(verbs: Any) -> None:
         help="holds cells/NAME, a run folder each, and TABLE-SCALE.md, .csv, .html and .cells.csv (default runs/reproduce)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="cells at a time, on a CPU with one thread each (default 1)"
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="cells to run at the same time; on a CPU each uses one thread (default 1)",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the cells and what they cost (default no)")
     parser.add_argument(
         "--size",
         choices=SIZES,
-        help="small: the CPU-sized form of the scale (default for scenes, and for local with cifar10)",
+        help="small: the CPU-sized version of the scale (default for scenes, and for local with cifar10)",
         **recipe,
     )
     parser.add_argument(

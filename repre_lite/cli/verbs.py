@@ -39,7 +39,7 @@ def _announce(wanted: Recipe) -> None:
     if on_cpu and wanted.size == "full" and wanted.steps is None and not wanted.arch.endswith("micro"):
         say(
             f"{wanted.scale} at full size ({wanted.arch}, {wanted.epochs} epochs) is meant for a GPU; on a CPU it takes "
-            "days. --size small is the form for a CPU"
+            "days. Use --size small on a CPU"
         )
 
 
@@ -69,7 +69,7 @@ def evaluate(
         read = dataclasses.replace(read, run=None)
     results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
     if distributed.is_main() and read.run is not None and results:
-        print(f"written into {read.run / SUMMARY}")
+        print(f"written to {read.run / SUMMARY}")
     return 0
 
 

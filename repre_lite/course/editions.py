@@ -49,7 +49,7 @@ def read(path: Path) -> Any:
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # whatever a damaged file causes in the reader
-        raise UserError(f"{path}: not a readable notebook ({type(error).__name__})") from None
+        raise UserError(f"{path}: not a readable notebook ({type(error).__name__}); restore it from a copy") from None
 
 
 def describe(path: Path, notebook: Any) -> Lesson:

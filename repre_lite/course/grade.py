@@ -69,7 +69,9 @@ def run(path: Path, seconds: int) -> list[Grade]:
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # whatever a damaged file causes in the reader
-        raise UserError(f"{plain_text(path)}: not a readable notebook ({type(error).__name__})") from None
+        raise UserError(
+            f"{plain_text(path)}: not a readable notebook ({type(error).__name__}); restore it from a copy"
+        ) from None
     for cell in notebook.cells:
         cell.update({"outputs": [], "execution_count": None} if cell.cell_type == "code" else {})
     deadline = time.monotonic() + seconds

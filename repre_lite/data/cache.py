@@ -141,8 +141,8 @@ def _check_room(cache: ImageCache) -> None:
     free = shutil.disk_usage(cache.pixels.parent).free
     if missing > free:
         raise UserError(
-            f"{plain_text(cache.pixels.parent)}: the cache needs another {missing / 1e9:.2f} GB, and {free / 1e9:.2f} GB are "
-            "free; free space, set REPRE_LITE_CACHE to another folder, or use images=decode"
+            f"{plain_text(cache.pixels.parent)}: the cache needs another {missing / 1e9:.2f} GB, but only "
+            f"{free / 1e9:.2f} GB are free; free space, set REPRE_LITE_CACHE to another folder, or use images=decode"
         )
     say(f"caching {len(cache)} images, {total / 1e9:.2f} GB, in {plain_text(cache.pixels.parent)}")
 

@@ -130,11 +130,11 @@ def load_masks(
     for part, (_, pixels) in found.items():
         if not any(map(torch.count_nonzero, pixels)):
             folder = plain_text(root / "labels" / part)
-            raise UserError(f"{folder}: all pixels are of ignore_label={ignore_label}; correct the masks")
+            raise UserError(f"{folder}: every pixel has ignore_label={ignore_label}; correct the masks")
     classes = named or tuple(map(str, range(max(len(pixels[0]) for _, pixels in found.values()))))
     if len(classes) < 2:
-        held = f"{len(classes)} class beside ignore_label={ignore_label}"
-        raise UserError(f"data={plain_text(root)}: {held} in the masks; two or more are needed")
+        held = f"{len(classes)} class{'es' * (len(classes) != 1)} besides ignore_label={ignore_label}"
+        raise UserError(f"data={plain_text(root)}: the masks hold {held}; at least two are needed")
     decoding = Decoding(folder_levels([image for image, _ in parts["train"]]))
     train, val = (_file_set(root, part, parts[part], *found[part], classes, ignore_label, decoding) for part in parts)
     return MaskSource(root.name, train.subset(train_images, seed), val)
@@ -164,7 +164,7 @@ def _parts(root: Path) -> tuple[str, str]:
     if val is None or not (root / "images" / "train").is_dir():
         raise UserError(
             f"data={plain_text(root)}: images/ needs the folders train/ and val/; move the images into them, and the masks "
-            "in labels/ alike"
+            "into the same folders in labels/"
         )
     return "train", val
 
@@ -180,10 +180,10 @@ def _pairs(root: Path, part: str) -> list[tuple[Path, Path]]:
     for name, path in masks.items():
         if name not in images:
             raise UserError(
-                f"{plain_text(path)}: a mask without image in images/{part}; add the image or remove the mask"
+                f"{plain_text(path)}: a mask without an image in images/{part}; add the image or remove the mask"
             )
         if path.suffix.lower() in LOSSY:
-            raise UserError(f"{plain_text(path)}: {path.suffix} changes class ids; save masks as .png")
+            raise UserError(f"{plain_text(path)}: {path.suffix} compression changes class ids; save masks as .png")
     if not images:
         raise UserError(f"data={plain_text(root)}: no images in images/{part}; add some")
     return [(path, masks[name]) for name, path in images.items()]
@@ -193,7 +193,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     """The image files below `folder` by their path in it without suffix, with / between folders."""
     found: dict[str, Path] = {}
     if not folder.is_dir():
-        raise UserError(f"data={plain_text(folder)}: no such folder; images/ and labels/ need the same parts")
+        raise UserError(f"data={plain_text(folder)}: no such folder; images/ and labels/ need the same subfolders")
     for path in list_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
@@ -214,7 +214,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
     for index, name in enumerate(names):
         if not name or name in names[:index]:
             wrong = f"{name!r} twice" if name else f"line {index + 1} is empty"
-            raise UserError(f"{plain_text(path)}: {wrong}; give every class a name of its own, one a line, from id 0")
+            raise UserError(f"{plain_text(path)}: {wrong}; give every class its own name, one per line, from id 0")
     return tuple(names)
 
 
@@ -231,7 +231,7 @@ def _survey(
         if tuple(mask.shape) != size:
             raise UserError(
                 f"{plain_text(path)}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {plain_text(image.name)} has "
-                f"{size[1]}x{size[0]}; a mask has the size of its image"
+                f"{size[1]}x{size[0]}; save the mask at the size of its image"
             )
         labels = mask[mask != IGNORE]  # (pixels,)
         wrong = labels[(labels < 0) | (labels >= most)]

@@ -171,7 +171,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
     """What to say if opening or decoding an image raised `error`."""
     name = plain_text(path)
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{name}: not found any more; restore it and resume")
+        return UserError(f"{name}: no longer found; restore it and resume")
     text = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
     if isinstance(error, Image.DecompressionBombError):
         return UserError(f"{name}: {text.partition(',')[0]}; give a larger max_pixels= or scale the image down")

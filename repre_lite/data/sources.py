@@ -62,7 +62,7 @@ def load_source(
     if scale == "scenes":
         if data is not None:
             raise UserError(
-                f"data={data} has no use with scale=scenes, which are drawn; use scale=folder for your images"
+                f"data={data} cannot be used with scale=scenes, which are drawn; use scale=folder for your images"
             )
         return _scenes(image_size, train_images)
     root = _find(scale) if data is None else _folder(data)

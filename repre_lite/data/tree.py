@@ -47,8 +47,11 @@ def load_tree(
     reader = Reader(STL_SIDE if scale == "stl10" else image_size, decoding, skip_unreadable)
     chosen = tree.train.subset(train_images, seed)
     train, lost = reader.read(chosen, "reading train", in_place=True)
-    if len(chosen) - lost < 2:
-        raise UserError(f"data={plain_text(root)}: {len(chosen) - lost} readable images to train on; at least 2 needed")
+    readable = len(chosen) - lost
+    if readable < 2:
+        raise UserError(
+            f"data={plain_text(root)}: only {readable} readable training image{'s' * (readable != 1)}; give at least 2"
+        )
     labelled = train if tree.labelled is tree.train else None
     if labelled is None and tree.labelled is not None:
         labelled, _ = reader.read(tree.labelled.subset(train_images, seed), "reading labelled", in_place=True)
@@ -57,7 +60,7 @@ def load_tree(
         return train, None, labelled, lost, origin
     val, lost_val = reader.read(tree.val, "reading val")
     if len(val) == 0:
-        raise UserError(f"data={plain_text(root / 'val')}: no readable images there; add some or remove the folder")
+        raise UserError(f"data={plain_text(root / 'val')}: no readable images; add some or remove the folder")
     return train, val, labelled, lost + lost_val, origin
 
 
@@ -80,7 +83,7 @@ def list_tree(scale: str, root: Path) -> Tree:
     if "" in names:
         if scale != "folder":
             raise UserError(
-                f"data={plain_text(folder)}: images lie outside of class folders; put each into train/CLASS/"
+                f"data={plain_text(folder)}: some images lie outside the class folders; put each into train/CLASS/"
             )
         return Tree(Files(paths))
     classes = sorted(set(names))
@@ -94,9 +97,11 @@ def list_tree(scale: str, root: Path) -> Tree:
     strange = sorted(set(names) - set(classes))
     where = f"data={plain_text(root / 'val')}"
     if strange == [""]:
-        raise UserError(f"{where}: images lie outside of class folders; put each into val/CLASS/")
+        raise UserError(f"{where}: some images lie outside the class folders; put each into val/CLASS/")
     if strange:
-        raise UserError(f"{where}: class '{plain_text(strange[-1])}' is not among train's; use the same folder names")
+        raise UserError(
+            f"{where}: class '{plain_text(strange[-1])}' is not among the training classes; use the same folder names"
+        )
     return Tree(train, _labelled(paths, names, classes), labelled)
 
 
@@ -112,7 +117,9 @@ def _images(folder: Path, classes: set[str] | None = None, least: int = 2) -> li
     left_out = ", ".join(f"{count} {plain_text(suffix)}" for suffix, count in others.most_common())
     if len(paths) < least:
         also = f", and other files: {left_out}" if left_out else ""
-        raise UserError(f"data={plain_text(folder)}: {len(paths)} images there{also}; at least {least} needed")
+        count = f"{len(paths)} image{'s' * (len(paths) != 1)} found"
+        needed = f"at least {least} {'is' if least == 1 else 'are'} needed"
+        raise UserError(f"data={plain_text(folder)}: {count}{also}; {needed}")
     if left_out:
         say_once(f"{plain_text(folder)}: not images, left out: {left_out}")
     return paths
@@ -142,9 +149,10 @@ def _imagenet100(folder: Path) -> set[str] | None:
         return wanted
     name = plain_text(folder)
     if len(there) > 100:
+        rest = f" and {len(missing) - 1} more of ImageNet-100 are" if missing[1:] else " of ImageNet-100 is"
         raise UserError(
-            f"data={name}: {len(there)} classes, but not {missing[0]} and {len(missing) - 1} more of ImageNet-100's; give "
-            "the whole of ImageNet, or a tree of just your hundred classes"
+            f"data={name}: {len(there)} classes, but {missing[0]}{rest} missing; give all of ImageNet, or a tree with "
+            "only your hundred classes"
         )
     say_once(f"{name}: taken as it is, {len(there)} classes; they are not the usual hundred of ImageNet-100")
     return None

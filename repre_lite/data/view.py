@@ -45,7 +45,7 @@ class View:
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"ratio={self.ratio} of a View: give two positive ratios, low <= high")
         if min(self.jitter) < 0 or self.jitter[3] > 0.5:
-            raise UserError(f"jitter={self.jitter} of a View: give strengths of 0 or more, of the hue at most 0.5")
+            raise UserError(f"jitter={self.jitter} of a View: give strengths of 0 or more, with hue at most 0.5")
         if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
             raise UserError(f"blur_sigma={self.blur_sigma} of a View: give two widths in pixels, 0 < low <= high")
         for name in ("flip", "jitter_p", "grey", "blur", "solarise"):

@@ -128,7 +128,9 @@ class Views:
     def __call__(self, images: Tensor, step: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """`images` uint8 (B, 3, H, W), `rows` int64 (B,) of the global batch -> a (B, 3, size, size) for each view."""
         if images.dtype != torch.uint8:
-            raise UserError(f"views are made of uint8 images, 0 to 255, not of {images.dtype}")
+            raise UserError(
+                f"views are made of uint8 images, 0 to 255, not of {images.dtype}; convert the images first"
+            )
         parameters = self.parameters(step, rows, images.shape[2], images.shape[3], dtype)
         return [self.make(index, images, drawn) for index, drawn in enumerate(parameters)]
 

@@ -139,7 +139,10 @@ def probe_rows(
     chosen = {share: split.rows(train, share) for share in SHARES}
     for share, rows in chosen.items():
         if not len(rows):
-            raise UserError(f"no patch of the {share} of labelled images has a label; most of their pixels are ignored")
+            raise UserError(
+                f"no patch of the {share} of labelled images has a label; most of their pixels are ignored; "
+                "correct the masks or ignore_label="
+            )
     found = []
     mine = distributed.share(len(work))
     few = sum(height * width for height, width in split.val.sizes) < KEPT_PIXELS

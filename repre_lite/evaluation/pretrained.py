@@ -32,7 +32,7 @@ def load_pretrained(name: str, image_size: int | None = None) -> TappedEncoder:
     if found is None or not found.has_weights:
         others = timm.list_pretrained(name.partition(".")[0] + "*")
         hint = f"; choose {others[0]}" if others else f"; give random with arch={name} for the untrained encoder"
-        raise UserError(f"{name}: timm has no pretrained weights of this name{hint}")
+        raise UserError(f"{name}: timm has no pretrained weights under this name{hint}")
     size = square(found.input_size[-1] if image_size is None else image_size)
     arguments: dict[str, Any] = {} if size == found.input_size[-1] else {"img_size": size}
     try:
@@ -41,7 +41,9 @@ def load_pretrained(name: str, image_size: int | None = None) -> TappedEncoder:
     except UserError:
         raise
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{name} does not take image_size={size}: {_first_line(error)}") from None
+        raise UserError(
+            f"{name} does not take image_size={size}: {_first_line(error)}; choose another image_size="
+        ) from None
     _check_reachable(name, found)
     try:
         with _silent("huggingface_hub"):
@@ -81,8 +83,8 @@ def _check_reachable(name: str, found: Any) -> None:
 
 def _unloadable(name: str, reason: str) -> UserError:
     return UserError(
-        f"{name}: its weights cannot be loaded ({reason}); timm downloads them once, so run this with a network first, or "
-        "copy the cache of a machine that has them"
+        f"{name}: its weights cannot be loaded ({reason}); timm downloads them once, so run this once with a network "
+        "connection, or copy the cache of a machine that has them"
     )
 
 

@@ -70,7 +70,7 @@ class EncoderSource:
         if held is None:
             scale = scale or ("folder" if data is not None else None)
             if scale is None:
-                raise UserError(f"{self.name}: does not hold its recipe; say with scale= and data= which images to use")
+                raise UserError(f"{self.name}: contains no recipe; choose the images with scale= and data=")
             return load_source(scale, data, size, train_images)
         return load_source(
             scale or held.scale,
@@ -98,7 +98,7 @@ def read_source(
     if name == RANDOM and not path.exists():
         return _random(arch, image_size, seed)
     if arch is not None:
-        raise UserError(f"arch={arch} goes with the source random; {name} has its own architecture")
+        raise UserError(f"arch={arch} applies only to the source random; leave it out for {name}")
     if not path.exists() and timm.is_model(name):
         read = _from_timm(name, image_size)
     elif not path.exists():
@@ -107,7 +107,7 @@ def read_source(
             "or random with arch="
         )
     elif image_size is not None:
-        raise UserError(f"image_size={image_size} goes with a timm name or random; {name} has its own image size")
+        raise UserError(f"image_size={image_size} applies only to a timm name or random; leave it out for {name}")
     elif (path / CONFIG).is_file() and not (path / RECIPE).exists():
         read = _read_file(path / WEIGHTS, name)
     elif path.is_dir():
@@ -122,7 +122,7 @@ def read_source(
 def _random(arch: str | None, image_size: int | None, seed: int) -> EncoderSource:
     """The untrained encoder `arch`, the control of any other."""
     if arch is None:
-        raise UserError(f"{RANDOM}: say with arch= which encoder, such as arch=vit_micro")
+        raise UserError(f"{RANDOM}: choose the encoder with arch=, such as arch=vit_micro")
     usual = 32 if arch.endswith("_micro") else 224
     with fork(seed, "encoder"):
         encoder = build_encoder(arch, usual if image_size is None else image_size).eval()
@@ -153,7 +153,7 @@ def check_finite(tensors: dict[str, Tensor], name: str) -> None:
     if ruined:
         raise UserError(
             f"{name}: the weights are not finite ({ruined[0]} and {len(ruined) - 1} more of {len(tensors)} tensors); "
-            "train again with a lower lr= or a longer warmup_epochs="
+            "train again with a lower lr= or a larger warmup_epochs="
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -95,3 +96,9 @@ def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
             found.append((kept.total, max(kept.blocks.values())))
     (few, _), (many, most) = found
     return 2 * few - many, (many - few) // 2, most // 4
+
+
+def cores(low: float, high: float) -> str:
+    """Whole cores for a range of loads in cores, as one number if both need as many."""
+    least, most = math.ceil(low), math.ceil(high)
+    return f"{least} to {most} cores" if least != most else f"{most} core{'s' * (most != 1)}"

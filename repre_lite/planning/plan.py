@@ -31,7 +31,7 @@ from ..runtime.device import describe_device, pick_device, set_threads
 from ..runtime.errors import UserError
 from ..runtime.memory import enough_memory
 from ..training.loop import Training, steps
-from .costs import activations, step_flops
+from .costs import activations, cores, step_flops
 from .gpus import GIB, GPU, parse_gpus
 
 SHARE = (0.25, 0.40)  # of its peak that a GPU is assumed to reach in such a step, low and high
@@ -113,11 +113,11 @@ class Plan:
         if batch <= most:
             return f"batch {batch} fits with activation checkpointing"
         if most == 0:
-            return "not even 8 images fit a GPU; take larger GPUs or a smaller encoder"
+            return "not even 8 images fit on a GPU; use larger GPUs or a smaller encoder"
         needed = -(-batch // self.largest_batch_checkpointed)
         return (
-            f"batch {batch} does not fit: {most} does, with activation checkpointing; or take "
-            f"{needed} of these GPUs (gradient accumulation is not offered: it is another loss)"
+            f"batch {batch} does not fit; the largest that fits is {most}, with activation checkpointing; or use "
+            f"{needed} of these GPUs (gradient accumulation is not offered, because it changes the contrastive loss)"
         )
 
 
@@ -172,7 +172,7 @@ def image_count(recipe: Recipe) -> int:
     """How many images a run trains on, without reading them; those of a folder are counted."""
     if recipe.scale == "folder":
         if recipe.data is None:
-            raise UserError("data=None: give the folder whose images are to be counted")
+            raise UserError("data= is missing; give the folder whose images are to be counted")
         root = Path(recipe.data)
         count = len(list_images(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
         if count == 0:
@@ -196,20 +196,20 @@ def describe(plan: Plan) -> str:
         f"{recipe.scale}, {recipe.framework}, {recipe.arch} at {recipe.image_size} pixels, reconstruction "
         f"{recipe.reconstruction}, batch {recipe.batch_size} on {plan.gpus} x {gpu.name}, {gpu.half}",
         f"parameters   {sum(plan.parameters.values()) / 1e6:.1f} million: {million}",
-        f"step         {plan.flops / 1e9:.1f} GFLOP an image, counted{branch}; "
+        f"step         {plan.flops / 1e9:.1f} GFLOP per image, counted{branch}; "
         f"{plan.flops_checkpointed / 1e9:.1f} with activation checkpointing",
-        f"memory       {sum(plan.memory.values()) / GIB:.2f} GiB a GPU before any image: {fixed}",
-        f"             {plan.activations / 2**20:.1f} MiB an image, {plan.activations_checkpointed / 2**20:.1f} with activation "
-        f"checkpointing, added up on the CPU; {MOMENTARY - 1:.0%} and {RESERVE / GIB} GiB kept free of {gpu.memory / GIB:.0f}",
-        f"             largest batch a GPU {plan.largest_batch}, with activation checkpointing {plan.largest_batch_checkpointed}",
+        f"memory       {sum(plan.memory.values()) / GIB:.2f} GiB per GPU before any image: {fixed}",
+        f"             {plan.activations / 2**20:.1f} MiB per image, {plan.activations_checkpointed / 2**20:.1f} with "
+        f"activation checkpointing, counted on the CPU; {MOMENTARY - 1:.0%} and {RESERVE / GIB} GiB of {gpu.memory / GIB:.0f} GiB are kept free",
+        f"             largest batch per GPU {plan.largest_batch}, with activation checkpointing {plan.largest_batch_checkpointed}",
         f"             {plan.advice()}",
-        f"speed        {low:,.0f} to {high:,.0f} images/s: {SHARE[0]:.0%} to {SHARE[1]:.0%} of {gpu.peak / 1e12:.0f} TFLOP/s a GPU, assumed, "
-        f"and {LAUNCH * 1e3:.0f} ms a step at least to launch it",
+        f"speed        {low:,.0f} to {high:,.0f} images/s: {SHARE[0]:.0%} to {SHARE[1]:.0%} of {gpu.peak / 1e12:.0f} TFLOP/s "
+        f"per GPU (assumed), and at least {LAUNCH * 1e3:.0f} ms per step to launch it",
     ]
     if recipe.image_size > IN_MEMORY:
         lines += [
-            f"input        for as many: {low / DECODE:.0f} to {high / DECODE:.0f} cores to decode, {low / CACHED:.0f} to "
-            f"{high / CACHED:.0f} from a cache ({DECODE} and {CACHED:,} images/s a core for files of 110 kB)",
+            f"input        to keep up: {cores(low / DECODE, high / DECODE)} to decode, {cores(low / CACHED, high / CACHED)} from "
+            f"a cache ({DECODE} and {CACHED:,} images/s per core for files of 110 kB)",
             f"             the cache takes about {plan.images * 3 * 256 * 341 / 1e9:.0f} GB of disk",
         ]
     else:
@@ -281,11 +281,11 @@ def measure_here(plan: Plan) -> str:
     )
     lines = [
         f"here         {rate:,.1f} images/s in 20 steps of {batch} on {device}: {rate * plan.flops_of_step / 1e9:,.0f} GFLOP/s; "
-        f"the whole run {plan.hours(rate):,.1f} hours"
+        f"the whole run would take {plan.hours(rate):,.1f} hours"
     ]
     for name, read in (measure_input(recipe) if recipe.data and recipe.image_size > IN_MEMORY else {}).items():
-        most = plan.images_per_second(SHARE[1]) / read
-        lines.append(f"             {name}: {read:,.0f} images/s from one process, so at most {most:.0f} processes")
+        most = -int(-plan.images_per_second(SHARE[1]) // read)
+        lines.append(f"             {name}: {read:,.0f} images/s from one process, so at most {most} process{'es are' if most > 1 else ' is'} needed")  # fmt: skip
     return "\n".join(lines)
 
 

@@ -50,7 +50,8 @@ class Recipe:
 
     # fmt: off
     scale: str = setting("the named recipe")
-    size: str = setting("small: the CPU-sized form of the scale (default for scenes)", choices=SIZES, by="scale")
+    size: str = setting("small: the CPU-sized version of the scale, always used for scenes unless set",
+                        choices=SIZES, by="scale")
     framework: str = setting("contrastive framework; none: reconstruction alone", choices=FRAMEWORKS)
     arch: str = setting(
         "vit_micro vit_tiny vit_small vit_base swin_micro swin_tiny, or the name of a timm ViT or Swin", by="scale")
@@ -62,30 +63,31 @@ class Recipe:
     train_images: int | None = setting("use only this many training images; none: all", None, least=2, by="scale")
     epochs: int = setting("passes over the training images", least=1, by="scale")
     steps: int | None = setting("optimiser steps; shortens the run and its schedules; none: all epochs", None, least=1)
-    batch_size: int = setting("images in a step, over all processes", least=2, by="scale")
-    base_lr: float = setting("learning rate for a batch of 256; the rate is base_lr * batch_size / 256", least=0,
-                             by="framework")
+    batch_size: int = setting("images per step, over all processes", least=2, by="scale")
+    base_lr: float = setting("learning rate for a batch of 256; the learning rate is base_lr * batch_size / 256",
+                             least=0, by="framework")
     lr: float | None = setting("the learning rate itself; none: from base_lr", None, least=0)
     min_lr: float = setting("learning rate at the end of the schedule", 0.0, least=0, by="framework")
     warmup_epochs: float = setting("epochs of linear warm-up", least=0, by="scale")
     weight_decay: float = setting("weight decay of AdamW", least=0, by="framework")
-    weight_decay_end: float | None = setting("weight decay at the end, reached by half a cosine; none: constant", None,
-                                             least=0, by="framework")
+    weight_decay_end: float | None = setting("weight decay at the end, reached along a half cosine; none: constant",
+                                             None, least=0, by="framework")
     betas: tuple[float, float] = setting("AdamW's averaging coefficients", (0.9, 0.999))
-    clip_norm: float | None = setting("largest gradient norm of the framework's parameters; none: no clipping", None,
+    clip_norm: float | None = setting("maximum gradient norm of the framework's parameters; none: no clipping", None,
                                       least=0, by="framework")
     clip_each: bool = setting("clip each parameter tensor by itself instead of all together", False, by="framework")
-    drop_path: float = setting("largest rate of drop-path in the online encoder", 0.0, least=0, by="framework")
+    drop_path: float = setting("maximum drop-path rate in the online encoder", 0.0, least=0, by="framework")
     encoder_init: str = setting("initialisation of the encoder: timm's, or the published one of MoCo v3 or DINO", "timm",
                                 choices=("timm", "moco_v3", "dino"), by="framework")
     positions: str = setting("position embedding of a ViT", "learned", choices=("learned", "sincos"), by="framework")
-    freeze_patch_projection: bool = setting("keep the patch projection as it is initialised", False, by="framework")
+    freeze_patch_projection: bool = setting("do not train the patch projection", False, by="framework")
     taps: int | None = setting("number of taps, K; none: 4, or one for each stage of a Swin", None, least=2)
     tap_blocks: tuple[int, ...] | None = setting("blocks to tap, counted from 0, such as 2,5,8,11; none: spread evenly",
                                                  None)
     fusion: str = setting("the decoder's fusion layers", "conv", choices=("conv", "transformer"))
     fusion_layers: int = setting("fusion layers in each fusion block", 2, least=1)
-    decoder_width: int | str = setting("light: a few per cent of a step; full: the encoder's width; or channels", "light")
+    decoder_width: int | str = setting("light: a few per cent of a step; full: the encoder's width; or a number of "
+                                       "channels", "light")
     decoder_init: str = setting("initialisation of the decoder's convolutions", "he", choices=("he", "torch"))
     reconstruct_views: str = setting("which views are reconstructed", "1", choices=("1", "both"))
     hide: float = setting("share of view 1's patches that the encoder sees as the mean colour", 0.0, least=0)
@@ -104,12 +106,12 @@ class Recipe:
     data: str | None = setting("folder of images; none: generated or downloaded", None, how=True)
     device: str = setting("where to compute", "auto", choices=("auto", "cpu", "cuda", "mps"), how=True)
     compile: bool = setting("compile the step (slower to start)", False, how=True)
-    activation_checkpointing: bool = setting("larger batches in the same memory, for about a sixth more computing", False,
-                                             how=True)
-    checkpoint_every: int | None = setting("steps between checkpoints; none: about twenty in a run", None, least=1,
+    activation_checkpointing: bool = setting("larger batches in the same memory, for about a sixth more computation",
+                                             False, how=True)
+    checkpoint_every: int | None = setting("steps between checkpoints; none: about twenty per run", None, least=1,
                                            how=True)
-    snapshots: int = setting("keep encoder and decoder this many times during the run", 0, least=0, how=True)
-    skip_unreadable: bool = setting("put the next image in place of one that cannot be read", False, how=True)
+    snapshots: int = setting("save encoder and decoder this many times during the run", 0, least=0, how=True)
+    skip_unreadable: bool = setting("replace an image that cannot be read by the next one", False, how=True)
     max_pixels: int | None = setting("largest image that is opened, in pixels; none: Pillow's limit", None, least=1,
                                      how=True)
     workers: int = setting("processes that read images above 96 pixels; 0: none", 4, least=0, how=True)
@@ -181,7 +183,10 @@ def check(recipe: Recipe) -> None:
             f"taps={recipe.taps}: tap_blocks names {len(recipe.tap_blocks)} blocks; give only one of the two"
         )
     if not recipe.views or recipe.views[0].size != recipe.image_size:
-        raise UserError("views: the first view is the one that is reconstructed; its size is image_size")
+        raise UserError(
+            f"views: the first view is reconstructed, so its size must be image_size={recipe.image_size}; "
+            "change one of them"
+        )
     if recipe.framework == "none" and recipe.reconstruction in ("none", "detached"):
         raise UserError(
             f"reconstruction={recipe.reconstruction!r} with framework='none' leaves nothing for the encoder to learn; "
@@ -202,13 +207,19 @@ def from_dict(values: dict[str, Any]) -> Recipe:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING and name not in values
     )  # fmt: skip
     if missing:
-        raise UserError(f"the recipe has no {', '.join(missing)}: it was written by another version of repre-lite")
+        raise UserError(
+            f"the recipe has no {', '.join(missing)}: it was written by another version of repre-lite; "
+            "open it with that version, or train again"
+        )
     known = {name: values[name] for name in FIELDS if name in values}
     try:
         known["views"] = tuple(View(**_with_tuples(view)) for view in known["views"])
         return Recipe(**_with_tuples(known))
     except TypeError as error:
-        raise UserError(f"the recipe was written by another version of repre-lite: {error}") from None
+        raise UserError(
+            f"the recipe was written by another version of repre-lite: {error}; "
+            "open it with that version, or train again"
+        ) from None
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:

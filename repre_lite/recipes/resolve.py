@@ -101,7 +101,7 @@ def _several_sizes(held: Recipe) -> Recipe:
     patch = patch_side(held.arch, held.image_size, held.patch_size)
     for index, view in enumerate(held.views):
         if view.size % patch:
-            raise UserError(f"set views.{index}.size={view.size}: give a multiple of the patches' {patch} pixels")
+            raise UserError(f"set views.{index}.size={view.size}: give a multiple of the patch size, {patch} pixels")
     several: dict[str, Any] = {"strict_img_size": False} if "swin" in held.arch else {"dynamic_img_size": True}
     return dataclasses.replace(held, encoder=several | held.encoder)
 
@@ -169,7 +169,7 @@ def _changed_view(views: tuple[View, ...], index: str, name: str, value: Any) ->
         changed = dataclasses.replace(views[int(index)], **{name: value})
     except TypeError:
         raise UserError(
-            f"set views.{index}.{name}={value}: not a value of its kind, such as {getattr(views[0], name)}"
+            f"set views.{index}.{name}={value}: the wrong kind of value; give one such as {getattr(views[0], name)}"
         ) from None
     return (*views[: int(index)], changed, *views[int(index) + 1 :])
 

@@ -139,7 +139,7 @@ def bench(arms: list[Arm], snapshot_bytes: int = SNAPSHOT_BYTES) -> Bench:
 
 
 def _left_out(reason: object) -> str:
-    return f"<p>Not shown:  {text(str(reason))}.</p>"
+    return f"<p>Not shown: {text(str(reason))}.</p>"
 
 
 def _or_reason(make: Callable[[], str]) -> str:

@@ -43,9 +43,7 @@ def reproduce(
     wanted = table(name, scale, seeds, **overrides)
     chosen = [cell for cell in wanted.cells if only is None or fnmatchcase(cell.name, only)]
     if not chosen:
-        raise UserError(
-            f"only={only}: no cell has such a name; dry_run=True lists them, such as {wanted.cells[0].name}"
-        )
+        raise UserError(f"only={only}: no cell matches; dry_run=True lists the cells, such as {wanted.cells[0].name}")
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out={out}: is a file; choose another folder")
@@ -99,12 +97,12 @@ def plan(wanted: Table, chosen: Sequence[Cell], out: Path) -> str:
                      f"{_state(cell, out)}")  # fmt: skip
     there = {cell.name: share(cell, out) for cell in chosen}
     rest = sum(round((1 - there[name]) * cost[name]) for name in cost)
-    lines.append(f"to be trained: {rest:,} of {sum(cost.values()):,} GFLOP, counted; measuring comes on top")
+    lines.append(f"left to train: {rest:,} of {sum(cost.values()):,} GFLOP, counted; evaluation is not included")
     trained = [(cost[cell.name], seconds) for cell in chosen if (seconds := _seconds(cell, out))]
     if trained and rest:
         rate = sum(gflop for gflop, _ in trained) / sum(seconds for _, seconds in trained)
-        lines.append(f"at the {rate:,.1f} GFLOP/s of the {len(trained)} cells that are there: {rest / rate / 3600:,.1f} "
-                     "hours of one process")  # fmt: skip
+        lines.append(f"at the {rate:,.1f} GFLOP/s of the {len(trained)} finished cells: {rest / rate / 3600:,.1f} "
+                     "hours on one process")  # fmt: skip
     lines += [f"{MEASURES[key].label}: left out, {why}" for key, why in missing(wanted.measures).items()]
     return "\n".join(lines)
 
@@ -112,11 +110,11 @@ def plan(wanted: Table, chosen: Sequence[Cell], out: Path) -> str:
 def _state(cell: Cell, out: Path) -> str:
     rest = left(cell, out)
     if BROKEN in summary_of(cell, out):
-        return "broke off"
+        return "failed"
     if rest is None:
         done_share = share(cell, out)
         return f"{done_share:.0%} trained" if done_share else "to do"
-    return f"trained; to be measured: {', '.join(rest)}" if rest else "done"
+    return f"trained; still to measure: {', '.join(rest)}" if rest else "done"
 
 
 def _seconds(cell: Cell, out: Path) -> float:

@@ -47,7 +47,7 @@ def table(
         more["note"] = "Exploratory: not part of the primary protocol, which is the table local."
     if scale != "imagenet1k":
         stand = ", ".join(f"{namer.arch(arch)} for {arch}" for arch in ENCODERS)
-        more["note"] += f" Encoders here stand for the paper's: {stand}." * (name != "local")
+        more["note"] += f" These encoders stand in for the paper's: {stand}." * (name != "local")
     cells = tuple(
         Cell(
             f"{line.name}-{seed}",

@@ -39,7 +39,7 @@ def run_cells(cells: Sequence[Cell], out: Path, jobs: int = 1, quiet: bool = Fal
     if jobs < 1:
         raise UserError(f"jobs={jobs}: give 1 or more")
     if jobs > 1 and distributed.launched():
-        raise UserError(f"jobs={jobs} has no use under torchrun, whose processes share one cell")
+        raise UserError(f"jobs={jobs} cannot be used under torchrun, whose processes share one cell")
     check(cells, out)
     todo = [cell for cell in cells if not done(cell, out)]
     if not todo:

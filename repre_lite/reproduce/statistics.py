@@ -55,7 +55,7 @@ def verdict(found: Paired, better: int = 1) -> str:
     """
     mean, half = found.mean, found.half
     if mean is None or half is None or found.n < LEAST:
-        return f"no verdict: {found.n} of at least {LEAST} seeds"
+        return f"no verdict: {found.n} of the {LEAST} seeds needed"
     if not math.isfinite(mean) or not math.isfinite(half):
         return "no verdict: a value is not finite"
     if abs(mean) <= half or mean == 0:

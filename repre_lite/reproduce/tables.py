@@ -230,18 +230,18 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
     finished = sum(done(cell, out) for cell in table.cells)
     seeds = len({cell.seed for cell in table.cells})
     said = [
-        f"{finished} of {len(table.cells)} cells are there: {len(table.lines)} lines, {seeds} seed{'s' * (seeds > 1)}."
+        f"{finished} of {len(table.cells)} cells are finished: {len(table.lines)} lines, {seeds} seed{'s' * (seeds > 1)}."
     ]
     if held:
         said.append(
             "Ours: mean ± standard deviation over seeds. Difference: paired by seed, with the "
-            f"{100 * table.level:.0f} % interval of its mean (Student's t); accuracies in points. A difference whose interval holds "
-            "0 is no gain. Intervals are not corrected for their number."
+            f"{100 * table.level:.0f} % interval of its mean (Student's t); accuracies in points. A difference whose interval "
+            "contains 0 is not a gain. Intervals are not corrected for the number of comparisons."
         )
     if any(result.verdict == EXPLORATORY for result in held):
         said.append(
-            f"Exploratory: fewer than {primary()['seeds']} pairs, or a measure that primary.json names so. The interval says "
-            "how far the difference is known, and nothing is claimed."
+            f"Exploratory: fewer than {primary()['seeds']} pairs, or a measure that primary.json lists as exploratory. "
+            "The interval shows how precisely the difference is known; no claim is made."
         )
     if any(result.line.paper for result in held):
         said.append("Paper: Wang et al., RePre (IJCAI 2022), pre-trained on ImageNet-1K; it prints no spread.")
@@ -250,7 +250,7 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
     said += _provenance(table, out)
     for cell in table.cells:
         if broken := summary_of(cell, out).get(BROKEN):
-            said.append(f"{cell.name} broke off: {broken}")
+            said.append(f"{cell.name} failed: {broken}")
     return said
 
 

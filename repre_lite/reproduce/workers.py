@@ -59,7 +59,7 @@ def _check(future: Future[str | None], asked: bool) -> None:
     try:
         said = future.result()
     except BrokenProcessPool:
-        said = "a process ended unexpectedly, for want of memory perhaps; run the same command again, with fewer jobs="
+        said = "a process ended unexpectedly, perhaps out of memory; run the same command again with fewer jobs="
     if said is not None and not asked:
         raise UserError(said)
 

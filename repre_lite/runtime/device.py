@@ -76,10 +76,10 @@ def describe_device(device: torch.device) -> str:
     """The name of a device in one line, such as "NVIDIA H200" or "AMD EPYC, 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
+    name, threads = platform.processor() or platform.machine(), torch.get_num_threads()
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {torch.get_num_threads()} threads" + (" (MPS)" if device.type == "mps" else "")
+    return f"{name}, {threads} thread{'s' * (threads != 1)}" + (" (MPS)" if device.type == "mps" else "")
 
 
 def _allow_tf32(allowed: bool) -> None:

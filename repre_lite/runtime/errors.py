@@ -20,8 +20,8 @@ class NonFiniteError(UserError):
     def after(cls, step: int, what: str) -> Self:
         """The error of step `step`, at which `what` not finite ("the loss is")."""
         return cls(
-            f"step {step}: {what} not finite, and nothing of it is saved; train into another out= with a lower lr=, a "
-            "longer warmup_epochs= or precision='fp32'",
+            f"step {step}: {what} not finite, and this step is not saved; train into another out= with a lower lr=, a "
+            "larger warmup_epochs= or precision='fp32'",
             step,
         )
 

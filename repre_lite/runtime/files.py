@@ -107,7 +107,7 @@ def load_checkpoint(path: str | Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the folder of a run that has a checkpoint") from None
     except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
     except MemoryError:
         raise
     except Exception:  # a foreign file can fail in any way inside the unpickler

@@ -37,7 +37,7 @@ def resume(training: Training, out: Path, quiet: bool = False) -> None:
     changed = {name: here[name] for name in SURROUNDINGS if held.get(name) != here[name]}
     if changed:
         before = ", ".join(f"{name} {_short(held.get(name), here[name])}" for name in changed)
-        say(f"{out}: this run began with {before}; the results may differ slightly", quiet)
+        say(f"{out}: this run was started with {before}; the results may differ slightly", quiet)
     if distributed.is_main():
         files.truncate_jsonl(out / METRICS, lambda record: record.get("step", training.step + 1) <= training.step)
         note = {"resumed": [*held.get("resumed", []), {"step": training.step} | changed]} if changed else {}

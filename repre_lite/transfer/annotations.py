@@ -43,7 +43,7 @@ def load_objects(data: str | Path, train_images: int | None, seed: int, skip_bro
     held = [(name, o) for part in parts for name, o in zip(part.names, part.objects, strict=True) if len(o.labels)]
     without = [name for name, objects in held if objects.masks is None]
     if 0 < len(without) < len(held):
-        say(f"{len(without)} images have objects without mask, such as {without[0]}: boxes alone are learned")
+        say(f"{len(without)} images have objects without a mask, such as {without[0]}; only boxes are learned")
     return ObjectSource(source.train.trainable().subset(train_images, seed), source.val)
 
 
@@ -122,7 +122,7 @@ def _by_id(path: Path, what: str, entries: Sequence[Any], name: str) -> dict[Any
         if not isinstance(key, int | float | str) or name not in entry:
             raise UserError(f"{plain_text(path)}: entry {number} of {what} lacks id or {name}; correct or remove it")
         if key in found:
-            raise UserError(f"{plain_text(path)}: two entries of {what} have the id {key}; give each one of its own")
+            raise UserError(f"{plain_text(path)}: two entries of {what} have the id {key}; give each entry its own id")
         found[key] = entry
     return found
 
@@ -174,7 +174,9 @@ def _voc_parts(root: Path) -> tuple[list[str], list[str]]:
     train, val = listed[0] or listed[1], listed[2] or listed[3]
     names = train or sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
     if len(names) < 2:
-        raise UserError(f"data={plain_text(root)}: {len(names)} annotations in Annotations/*.xml; at least 2 needed")
+        raise UserError(
+            f"data={plain_text(root)}: {len(names)} annotations in Annotations/*.xml; at least 2 are needed"
+        )
     if not val or set(val) & set(names):
         val = names[HELD_OUT - 1 :: HELD_OUT] or names[-1:]
         names = [name for name in names if name not in set(val)]

@@ -80,4 +80,6 @@ def _any_size(encoder: TappedEncoder, drop_path: float) -> Any:
         return timm.create_model(encoder.timm_name, **arguments)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{encoder.timm_name} cannot be used at several image sizes: {reason}") from None
+        raise UserError(
+            f"{encoder.timm_name} cannot be used at several image sizes: {reason}; choose another encoder"
+        ) from None

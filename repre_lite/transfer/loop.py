@@ -133,8 +133,8 @@ class Transfer:
         bad = int(distributed.all_min(self.bad_step))
         if bad <= self.step:
             raise NonFiniteError(
-                f"step {bad}: the loss is not finite, and nothing of it is saved; train into another out= with a lower lr=, "
-                "a longer warmup_steps= or precision='fp32'",
+                f"step {bad}: the loss is not finite, and this step is not saved; train into another out= with a "
+                "lower lr=, a larger warmup_steps= or precision='fp32'",
                 bad,
             )
 

@@ -15,7 +15,7 @@ from .objects import ObjectSet
 def needs_pycocotools() -> None:
     """Raise UserError if pycocotools is not installed."""
     if importlib.util.find_spec("pycocotools") is None:
-        raise UserError("detection needs pycocotools; install it with: pip install repre-lite[transfer]")
+        raise UserError("detection needs pycocotools; install it with: pip install 'repre-lite[transfer]'")
 
 
 def average_precision(images: ObjectSet, found: Sequence[dict[str, Any]], masks: bool) -> dict[str, float]:

@@ -159,7 +159,7 @@ def checked(
     kept = [(image, size) for image, size in zip(images, sizes, strict=True) if size is not None]
     objects = tuple(_objects(image, size, number, complain) for image, size in kept)
     if broken:
-        say(f"{len(broken)} broken annotations left out, the first: {broken[0]}")
+        say(f"{len(broken)} broken annotations left out; the first: {broken[0]}")
     paths = tuple(image.path for image, _ in kept)
     names = tuple(plain_text(path.name) for path in paths)
     return ObjectSet(classes, names, tuple(size for _, size in kept), objects, _ReadFiles(paths, decoding))

@@ -35,9 +35,10 @@ class TransferRecipe:
                                      least=4)
     auxiliary: float = setting("weight of the auxiliary heads' loss; 0: no such heads", 0.4, least=0)
     frozen: bool = setting("train the head only", False)
-    regions: int = setting("regions of an image that detection heads are trained on", 512, least=4, by="scale")
+    regions: int = setting("regions per image that the detection heads are trained on", 512, least=4, by="scale")
     short_side: int | None = setting("images are resized to this shorter side in pixels; none: three times the size the "
-                                     "encoder was trained at, at most the images' own", None, least=8, by="scale")
+                                     "encoder was trained at, but no more than the images' own shorter side",
+                                     None, least=8, by="scale")
     long_side: int | None = setting("longest side after resizing; none: no limit", None, least=8, by="scale")
     crop: int | None = setting("side of the training crops and of the window that slides over an image to be segmented; "
                                "none: twice the size the encoder was trained at", None, least=8, by="scale")
@@ -45,7 +46,7 @@ class TransferRecipe:
                                 "short side of 0.6 to 1 times (detection)", False, by="scale")
     photometric: bool = setting("distort colours of training images at random", False, by="scale")
     steps: int = setting("optimiser steps", least=1, by="scale")
-    batch_size: int = setting("images in a step, over all processes", least=1, by="scale")
+    batch_size: int = setting("images per step, over all processes", least=1, by="scale")
     optimiser: str = setting("how weights are updated", "adamw", choices=("adamw", "sgd"), by="scale")
     lr: float = setting("learning rate of the encoder", least=0, by="scale")
     head_rate: float = setting("the head's learning rate, as a multiple of the encoder's", least=0, by="scale")
@@ -54,9 +55,9 @@ class TransferRecipe:
     min_lr: float = setting("learning rate at the end of poly", 0.0, least=0, by="scale")
     warmup_steps: int = setting("steps of linear warm-up", 0, least=0, by="scale")
     weight_decay: float = setting("weight decay; vectors and positions have none", 0.05, least=0, by="scale")
-    drop_path: float = setting("largest rate of drop-path in the encoder", 0.0, least=0, by="scale")
-    ignore_label: int = setting("id of the pixels in mask files that do not count", 255, least=0)
-    skip_broken: bool = setting("leave out broken annotations of objects instead of refusing them", False, by="scale")
+    drop_path: float = setting("maximum drop-path rate in the encoder", 0.0, least=0, by="scale")
+    ignore_label: int = setting("id of the mask pixels to ignore", 255, least=0)
+    skip_broken: bool = setting("skip broken object annotations", False, by="scale")
     train_images: int | None = setting("use only this many training images; none: all", None, least=2)
     seed: int = setting("seed of all random numbers", 0, least=0)
     precision: str = setting("auto: bf16 or fp16 on a GPU that has it, else fp32", "auto",
@@ -67,7 +68,7 @@ class TransferRecipe:
     control: bool = setting("also train the same encoder untrained, into OUT/control", False, how=True)
     device: str = setting("where to compute", "auto", choices=("auto", "cpu", "cuda", "mps"), how=True)
     workers: int = setting("processes that read images; 0: none", 2, least=0, how=True)
-    checkpoint_every: int | None = setting("steps between checkpoints; none: about ten in a run", None, least=1, how=True)
+    checkpoint_every: int | None = setting("steps between checkpoints; none: about ten per run", None, least=1, how=True)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class TransferRecipe:
         if self.task == "segmentation" and self.batch_size < 2:
             raise UserError(f"batch_size={self.batch_size}: the heads normalise over a batch; give 2 or more")
         if self.scale == "scenes" and self.data is not None:
-            raise UserError(f"data={self.data} has no use with scale=scenes, which are drawn; use scale=folder")
+            raise UserError(f"data={self.data} cannot be used with scale=scenes, which are drawn; use scale=folder")
         if self.scale != "scenes" and self.data is None:
             raise UserError(
                 f"scale={self.scale} needs data=, the folder of images and annotations; scale=scenes needs none"

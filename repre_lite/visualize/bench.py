@@ -87,7 +87,8 @@ class Bench:
                 raise UserError(f"{run.folder.name}: {reason}; use another visual for this run")
             if (run.encoder.image_size, run.encoder.tap_grids) != (first.image_size, first.tap_grids):
                 raise UserError(
-                    f"{run.folder.name}: image size or grid differs from {runs[0].folder.name}'s; choose like runs"
+                    f"{run.folder.name}: image size or grid differs from {runs[0].folder.name}'s; "
+                    "choose runs of one image size and patch grid"
                 )
         own = runs[0].images()
         order = torch.randperm(len(own), generator=generator(0, "bench"))

@@ -48,7 +48,9 @@ class Ladder:
         from that map linearly. Raises UserError without views to fit on.
         """
         if len(views) <= shown:
-            raise UserError(f"{len(views)} views of which {shown} are shown: give more, to fit the readouts on")
+            raise UserError(
+                f"{len(views)} views, of which {shown} are shown; give more, so that some are left to fit the readouts on"
+            )
         decoder.eval()
         names = tuple(names) or tuple(f"tap {i + 1}" for i in range(len(taps)))
         maps = decoder.stages(taps)

@@ -53,7 +53,7 @@ class Scrubber:
         steps = sorted(set.intersection(*(set(run.snapshots) for run in runs.values())))
         if len(steps) < 2:
             raise UserError(
-                f"{', '.join(str(run.folder) for run in runs.values())}: no snapshots after the same steps; train with "
+                f"{', '.join(str(run.folder) for run in runs.values())}: the runs have no snapshots at the same steps; train with "
                 "snapshots=8, and with equal steps= to compare runs"
             )
         models = {name: [run.at(step) for step in steps] for name, run in runs.items()}

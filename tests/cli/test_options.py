@@ -49,8 +49,8 @@ def test_only_what_is_given_reaches_the_recipe():
     [
         ("patch_size=8 does not divide image_size=33; change one of them",
          "--patch-size 8 does not divide --image-size 33; change one of them"),
-        ("try lower lr=, longer warmup_epochs= or precision='fp32'",
-         "try lower --lr, longer --warmup-epochs or --precision fp32"),
+        ("try lower lr=, larger warmup_epochs= or precision='fp32'",
+         "try lower --lr, larger --warmup-epochs or --precision fp32"),
         ("use skip_unreadable=True", "use --skip-unreadable"),
         ("clip_norm=None", "--clip-norm none"),
         ("a=b and method.temperature=1 stay", "a=b and method.temperature=1 stay"),

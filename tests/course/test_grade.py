@@ -56,7 +56,7 @@ def test_wrong_input_is_one_line(tmp_path, capsys):
         (["missing.ipynb"], "not a notebook"),
         ([str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "no" / "g.csv")], "folder does not exist"),
         ([str(tmp_path / "x.ipynb"), "--seconds", "0"], "--seconds 0"),
-        ([str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "g.csv")], "not a readable notebook"),
+        ([str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "g.csv")], "; restore it from a copy"),
     ):
         assert main(["grade", *arguments]) == 2
         assert words in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_its_place(paths, tmp_path, monkeypatch):
 def test_a_disk_too_small_is_an_error_beforehand(paths, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda place: usage(10**7, 10**7 - 1000, 1000))
-    with pytest.raises(UserError, match=r"needs another 0.01 GB, and 0.00 GB are free; .*images=decode"):
+    with pytest.raises(UserError, match=r"needs another 0.01 GB, but only 0.00 GB are free; .*images=decode"):
         build_cache(paths, tmp_path / "c", workers=0)
     assert not np.fromfile(tmp_path / "c" / "done.u8", dtype=np.uint8).any()
 

@@ -108,7 +108,7 @@ def breaks(tree, case):
         return r"images.train.2\.png: no mask labels/train/2\.png"
     if case == "no image":
         (tree / "images/val/1.png").unlink()
-        return r"labels.val.1\.png: a mask without image"
+        return r"labels.val.1\.png: a mask without an image"
     if case == "colour":
         write(tree / "labels/train/2.png", np.zeros((8, 12, 3)))
         return r"labels.train.2\.png: an image of mode RGB, not a mask"
@@ -122,7 +122,7 @@ def breaks(tree, case):
     if case == "lossy":
         write(tree / "images/train/6.png", np.zeros((8, 12, 3)))
         write(tree / "labels/train/6.jpg", np.zeros((8, 12)))
-        return r"labels.train.6\.jpg: \.jpg changes class ids; save masks as \.png"
+        return r"labels.train.6\.jpg: \.jpg compression changes class ids; save masks as \.png"
     if case == "twice":
         write(tree / "images/train/2.jpg", np.zeros((8, 12, 3)))
         return r"images.train.2\.png: 2\.jpg has the same name"
@@ -138,14 +138,14 @@ def breaks(tree, case):
     if case == "one class":
         for path in (tree / "labels").rglob("*.png"):
             write(path, np.eye(8, 12) * 255)
-        return "1 class beside ignore_label=255 in the masks; two or more are needed"
+        return "the masks hold 1 class besides ignore_label=255; at least two are needed"
     if case == "all ignored":
         for path in (tree / "labels/val").iterdir():
             write(path, np.full((8, 12), 255))
-        return r"labels.val: all pixels are of ignore_label=255; correct the masks"
+        return r"labels.val: every pixel has ignore_label=255; correct the masks"
     if case == "empty line":
         (tree / "classes.txt").write_text("sky\n\ntree\n")
-        return r"classes\.txt: line 2 is empty; give every class a name of its own"
+        return r"classes\.txt: line 2 is empty; give every class its own name"
     if case == "name twice":
         (tree / "classes.txt").write_text("ein Baum\nroad\nein Baum\n", encoding="utf-8-sig")
         return r"classes\.txt: 'ein Baum' twice"

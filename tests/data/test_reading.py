@@ -259,7 +259,7 @@ def test_the_reason_is_given_if_an_image_is_unreadable(name, contents, reason, t
 
 
 def test_a_file_that_is_gone_or_a_folder(tmp_path):
-    with pytest.raises(UserError, match=r"gone.png: not found any more"):
+    with pytest.raises(UserError, match=r"gone.png: no longer found"):
         read_image(tmp_path / "gone.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UserError, match=r"folder.png: not a readable image \(.*directory.*\)"):

@@ -91,10 +91,10 @@ def test_a_tree_that_does_not_fit_is_an_error(tmp_path):
     (tmp_path / "bare" / "train").mkdir(parents=True)
     for scale, folder, words in (
         ("folder", good, "class 'other'"),
-        ("folder", empty, "0 images there"),
-        ("folder", flat, "outside of class folders"),
+        ("folder", empty, "0 images found"),
+        ("folder", flat, "some images lie outside the class folders"),
         ("cifar10", tmp_path / "loose", "class folders"),
-        ("cifar10", tmp_path / "bare", "0 images there; at least 2 needed"),
+        ("cifar10", tmp_path / "bare", "0 images found; at least 2 are needed"),
         ("imagenet1k", tmp_path, "no train/ folder"),
         ("folder", tmp_path / "nowhere", "no such folder"),
     ):
@@ -164,7 +164,7 @@ def test_imagenet100_is_picked_out_of_imagenet(tmp_path, capsys):
     assert load_source("imagenet100", str(labelled(tmp_path / "own", own)), 16).val.classes == ("n01", "n02")
     assert "taken as it is, 2 classes" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "whole" / "train" / hundred[5])
-    with pytest.raises(UserError, match=f"101 classes, but not {hundred[5]}"):
+    with pytest.raises(UserError, match=f"101 classes, but {hundred[5]} of ImageNet-100 is missing; give"):
         _imagenet100(tmp_path / "whole" / "train")
 
 
@@ -211,7 +211,7 @@ def test_files_that_are_not_images_are_reported_once(tmp_path, capsys):
         load_source("folder", tmp_path, 16)
     assert capsys.readouterr().out == f"{tmp_path / 'train'}: not images, left out: 3 .heic, 1 .txt\n"
     shutil.rmtree(tmp_path / "train" / "a")
-    with pytest.raises(UserError, match=r"0 images there, and other files: 1 .txt; at least 2 needed"):
+    with pytest.raises(UserError, match=r"0 images found, and other files: 1 .txt; at least 2 are needed"):
         load_source("folder", tmp_path, 16)
 
 
@@ -244,7 +244,7 @@ def test_an_unreadable_image_is_an_error_or_replaced(size, tmp_path, capsys):
     assert said[0].startswith("2 of 5 images cannot be read and are replaced by the next ones; the first: ")
     assert said[0].endswith("2.bmp: not a readable image (not in a format that Pillow knows)")
     assert said[1].startswith("1 of 5 images cannot be read and are left out; the first: ") and len(said) == 2
-    with pytest.raises(UserError, match="1 readable images to train on; at least 2 needed"):
+    with pytest.raises(UserError, match="only 1 readable training image; give at least 2"):
         for name in ("train/a/0.bmp", "train/a/1.bmp"):
             (tmp_path / name).write_bytes(b"torn")
         load_source("folder", tmp_path, size, skip_unreadable=True)

@@ -102,6 +102,6 @@ def test_files_read_like_a_tensor(paths, tmp_path):
     assert whole.shape == images.shape and whole.dtype == torch.uint8
     assert torch.equal(images[3], whole[3]) and torch.equal(images[5:7], whole[5:7])
     assert torch.equal(images[torch.tensor([7, 2])], whole[[7, 2]]) and torch.equal(images.only([7])[:], whole[7:8])
-    with pytest.raises(UserError, match="gone.jpg: not found any more"):
+    with pytest.raises(UserError, match="gone.jpg: no longer found"):
         FileImages([*paths, tmp_path / "gone.jpg"], 64)[:]
     assert list(FileImages([], 64).split(4)) == []

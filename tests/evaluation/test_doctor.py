@@ -260,7 +260,7 @@ def test_the_verb_refuses_in_one_line(folder, tmp_path, capsys):
     (folder / "metrics.jsonl").unlink()
     for place, words in (
         (folder, "nothing has been logged yet; wait for the first step, or resume the run"),
-        (tmp_path / "none", "not a run folder: recipe.json not found"),
+        (tmp_path / "none", "not a run folder: recipe.json not found; give the folder of a run"),
     ):
         assert main(["doctor", str(place)]) == 2
         said = capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_download_that_fails_is_one_line(monkeypatch, capsys):
     ("arguments", "expected"),
     [
         (["nothing"], "nothing: no such file or folder, and no timm model of that name; give a run folder, "),
-        (["random"], "random: say with --arch which encoder"),
+        (["random"], "random: choose the encoder with --arch, such as"),
         (["random", "--arch", "vit_nothing"], "--arch vit_nothing: no such encoder"),
         (["random", "--arch", "vit_micro", "--image-size", "33"], "--image-size 33"),
         (["random", "--arch", "vit_micro", "--image-size", "0"], "--image-size 0"),
@@ -113,13 +113,16 @@ def test_a_download_that_fails_is_one_line(monkeypatch, capsys):
         (["random", "--arch", "vit_micro", "--data", ""], "--data is empty"),
         (["random", "--arch", "vit_micro", "--scale", "scenes", "--train-images", "0"], "--train-images 0: give 2"),
         (["random", "--arch", "vit_micro", "--scale", "scenes", "--epochs", "0"], "--epochs 0: give 1"),
-        (["vit_tiny_patch16_224", "--arch", "vit_micro"], "--arch vit_micro goes with the source random"),
+        (
+            ["vit_tiny_patch16_224", "--arch", "vit_micro"],
+            "--arch vit_micro applies only to the source random; leave it out for vit_tiny_patch16_224",
+        ),
         (["resnet18"], "is not a timm ViT or Swin"),
         (
             ["vit_base_patch32_plus_256"],
-            "no pretrained weights of this name; give random with --arch vit_base_patch32_plus",
+            "no pretrained weights under this name; give random with --arch vit_base_patch32_plus",
         ),
-        (["vit_tiny_patch16_224.nothing"], "no pretrained weights of this name; choose vit_tiny_patch16_224."),
+        (["vit_tiny_patch16_224.nothing"], "no pretrained weights under this name; choose vit_tiny_patch16_224."),
     ],
 )
 def test_what_is_no_source_is_said_in_one_line(arguments, expected, capsys):
@@ -130,7 +133,7 @@ def test_what_is_no_source_is_said_in_one_line(arguments, expected, capsys):
 
 def test_a_run_has_its_own_image_size(tiny_runs, capsys):
     assert main(["evaluate", str(tiny_runs["multi-0"]), "--image-size", "64"]) == 2
-    assert "--image-size 64 goes with a timm name or random" in capsys.readouterr().err
+    assert "--image-size 64 applies only to a timm name or random; leave it out for" in capsys.readouterr().err
 
 
 def test_random_is_the_untrained_encoder_of_its_seed():

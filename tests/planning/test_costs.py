@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import repre_lite as rl
-from repre_lite.planning.costs import Remembered, activations, blank_views, step_flops
+from repre_lite.planning.costs import Remembered, activations, blank_views, cores, step_flops
 from repre_lite.repre import RePre
 
 ARCHS = {"vit_micro": ("scenes", 0.04), "vit_small": ("imagenet1k", 0.04), "vit_base": ("imagenet1k", 0.04),
@@ -68,3 +68,8 @@ def test_activations_grow_with_the_images():
     assert saving[1] < each - 7 * block
     halved = activations(recipe)
     assert 0.5 * each < halved[1] < 0.75 * each
+
+
+def test_cores_are_whole_and_said_once_if_equal():
+    assert cores(0.2, 0.9) == cores(1, 1) == "1 core"
+    assert cores(1.2, 1.9) == "2 cores" and cores(0.9, 1.1) == "1 to 2 cores"

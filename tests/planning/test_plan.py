@@ -64,7 +64,7 @@ def test_advice_says_which_batch_is_reachable(plan):
     wants = dataclasses.replace(plan, recipe=dataclasses.replace(RECIPE, batch_size=2 * most + 2))
     assert wants.advice().endswith("fits with activation checkpointing") and wants.checkpointing
     wants = dataclasses.replace(plan, recipe=dataclasses.replace(RECIPE, batch_size=4 * saving))
-    assert f"{2 * saving} does, with activation checkpointing; or take 4 of these" in wants.advice()
+    assert f"the largest that fits is {2 * saving}, with activation checkpointing; or use 4 of these" in wants.advice()
     full = dataclasses.replace(plan, gpu=GPU("tiny", 1e12, GIB))
     assert full.largest_batch == 0 and "smaller encoder" in full.advice()
 
@@ -132,7 +132,7 @@ def test_input_is_measured_for_large_images_only(tmp_path):
 def test_the_verb(capsys):
     assert main(["plan", "--scale", "scenes", "--gpus", "2xV100", "--batch-size", "8192", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
-    for part in ("parameters", "GFLOP an image", "largest batch a GPU", "batch 8192 fits", "images/s", "hours"):
+    for part in ("parameters", "GFLOP per image", "largest batch per GPU", "batch 8192 fits", "images/s", "hours"):
         assert part in shown
     assert main(["plan", "--gpus", "8xK80"]) == 2
     assert "K80" in capsys.readouterr().err

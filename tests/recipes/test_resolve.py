@@ -119,10 +119,17 @@ def test_identity_holds_what_and_not_how():
 
 def test_a_recipe_of_another_version_is_refused_in_one_line():
     held = dataclasses.asdict(rl.recipe("scenes"))
-    with pytest.raises(rl.UserError, match="no views"):
+    with pytest.raises(rl.UserError, match="no views: .* repre-lite; open it with that version, or train again"):
         from_dict({name: value for name, value in held.items() if name != "views"})
-    with pytest.raises(rl.UserError, match="another version"):
+    with pytest.raises(rl.UserError, match="another version of repre-lite: .*; open it with that version, or train"):
         from_dict(held | {"views": [{"size": 32, "zoom": 2}]})
+
+
+def test_a_first_view_of_another_size_is_refused_with_the_size_it_needs():
+    recipe = rl.recipe("scenes")
+    small = dataclasses.replace(recipe.views[0], size=16)
+    with pytest.raises(rl.UserError, match="its size must be image_size=32; change one of them"):
+        dataclasses.replace(recipe, views=(small, *recipe.views[1:]))
 
 
 def test_every_setting_says_what_it_is():

@@ -55,7 +55,7 @@ def test_defaults_are_the_primary_protocol(planned):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["local", "--only", "nothing"], "--only nothing: no cell has such a name"),
+        (["local", "--only", "nothing"], "--only nothing: no cell matches; --dry-run lists the cells"),
         (["local", "--jobs", "0"], "--jobs 0"),
         (["local", "--seeds", "0"], "--seeds 0"),
         (["table9"], "invalid choice: 'table9'"),

@@ -167,7 +167,7 @@ def test_a_run_that_breaks_off_is_recorded_and_not_repeated(tmp_path, monkeypatc
     assert "not finite" in summary_of(cells[0], tmp_path)[BROKEN]
     write_table(grid(1), tmp_path)
     page = (tmp_path / "local-scenes.html").read_text(encoding="utf-8")
-    assert "broke off: step 1: the loss is not finite &lt;b&gt;" in page and "finite <b>" not in page
+    assert "failed: step 1: the loss is not finite &lt;b&gt;" in page and "finite <b>" not in page
 
 
 def test_features_that_are_not_finite_are_the_result_of_a_cell(whole, tmp_path, monkeypatch):

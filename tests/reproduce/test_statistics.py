@@ -54,7 +54,7 @@ def test_pairing_matters():
 
 @pytest.mark.parametrize("each", [{}, {0: 5.0}, {0: 5.0, 1: 5.1}])
 def test_few_seeds_give_no_verdict(each):
-    assert verdict(Paired(each)).startswith(f"no verdict: {len(each)} of at least 3")
+    assert verdict(Paired(each)).startswith(f"no verdict: {len(each)} of the 3 seeds needed")
     assert Paired(each).half is None or len(each) == 2
     assert (Paired(each).mean is None) == (not each)
 

@@ -140,7 +140,7 @@ def test_a_cell_that_broke_off_counts_nowhere(tmp_path):
     held = results(made, tmp_path)
     multi = next(result for result in held if result.line.name == "scenes-moco_v3-vit_micro-multi")
     assert set(multi.values) == {1, 2} and multi.found.n == 2
-    assert "scenes-moco_v3-vit_micro-multi-0 broke off: a|b" in notes(made, held, tmp_path)
+    assert "scenes-moco_v3-vit_micro-multi-0 failed: a|b" in notes(made, held, tmp_path)
 
 
 def test_html_and_markdown_escape_what_they_are_given(tmp_path):
@@ -159,5 +159,5 @@ def test_html_and_markdown_escape_what_they_are_given(tmp_path):
 def test_an_empty_grid_says_so(tmp_path):
     made = table("table5", "scenes", 1)
     text = markdown(made, results(made, tmp_path), tmp_path)
-    assert "0 of 14 cells are there" in text and "##" not in text
+    assert "0 of 14 cells are finished" in text and "##" not in text
     assert "0 of 14 cells" in html(made, [], tmp_path)

@@ -162,6 +162,12 @@ def test_threads_variable(monkeypatch):
 
 
 def test_describe_device(gpu):
-    assert f"{torch.get_num_threads()} threads" in describe_device(CPU)
+    before = torch.get_num_threads()
+    try:
+        for count, said in ((1, ", 1 thread"), (2, ", 2 threads")):
+            torch.set_num_threads(count)
+            assert describe_device(CPU).endswith(said)
+    finally:
+        torch.set_num_threads(before)
     gpu((9, 0))
     assert describe_device(CUDA) == "Pretended GPU"

@@ -52,7 +52,7 @@ def test_every_cell_is_learned_once(script, tmp_path, monkeypatch, capsys):
     assert table["paired"]["segmentation frozen"]["miou"]["each"] == [round(one - other, 5)]
     capsys.readouterr()
     script.main()
-    assert "8 of 8 cells are there" in capsys.readouterr().out
+    assert "8 of 8 cells are finished" in capsys.readouterr().out
 
 
 def test_steps_are_given_for_every_task(script, monkeypatch, capsys):

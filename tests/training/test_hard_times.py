@@ -155,7 +155,7 @@ def test_images_that_vanish_and_workers_that_are_killed(images, tmp_path, capsys
     with monkeypatch.context() as patch:
         after(2, lambda: (images / "train" / "even").rename(away), patch)
         assert pretrain(out, *large(images)) == 2
-    assert "not found any more" in (line := one_line(capsys)) and str(images / "train" / "even") in line
+    assert "no longer found" in (line := one_line(capsys)) and str(images / "train" / "even") in line
     assert held(out)["step"] == 2
     away.rename(images / "train" / "even")
 

@@ -142,7 +142,7 @@ def test_gradient_scaling_may_begin_or_end(scaled_first, recipe, run, tmp_path, 
 
     def resumed():
         train(recipe, run)
-        assert "this run began with precision_used" in capsys.readouterr().out
+        assert "this run was started with precision_used" in capsys.readouterr().out
         note = json.loads((run / RECIPE).read_text())["resumed"][-1]
         assert note == {"step": 3, "precision_used": "fp32" if scaled_first else "fp16"}
         assert rl.load_run(run).summary["finished"]

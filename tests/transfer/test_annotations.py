@@ -104,7 +104,7 @@ def test_broken_annotations_are_named_or_left_out(coco, values, says, capsys):
     assert says in str(told.value) and "\n" not in str(told.value)
     if "image_id" not in values:
         assert load(coco, skip_broken=True).train.names == ("1.jpg",)
-        assert "1 broken annotations left out, the first: 0.jpg: annotation 10" in capsys.readouterr().out
+        assert "1 broken annotations left out; the first: 0.jpg: annotation 10" in capsys.readouterr().out
 
 
 def rewrite(root, part, edit):
@@ -156,7 +156,7 @@ def test_odd_files_are_read(coco, capsys):
     source = load(coco)
     assert source.train.classes == ("cat", "dog") and [o.labels.tolist() for o in source.train.objects] == [[1], [0]]
     assert not source.train.has_masks and source.val.has_masks
-    assert "1 images have objects without mask, such as 0.jpg: boxes alone are learned" in capsys.readouterr().out
+    assert "1 images have objects without a mask, such as 0.jpg; only boxes are learned" in capsys.readouterr().out
 
 
 def test_unreadable_images_are_named_with_a_remedy_that_is_there(coco, capsys):

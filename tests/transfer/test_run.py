@@ -167,7 +167,7 @@ def test_an_untrained_encoder_is_its_own_control(street, tmp_path):
     refused(
         recipe("random", street, arch="vit_micro", control=True), tmp_path / "other", "the source random is the control"
     )
-    refused(recipe("random", street), tmp_path / "other", "say with arch= which encoder")
+    refused(recipe("random", street), tmp_path / "other", "choose the encoder with arch=")
 
 
 def test_scenes_need_no_data(swin, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_scenes_need_no_data(swin, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_never_saved(vit, street, tmp_path):
-    with pytest.raises(rl.UserError, match="the loss is not finite, and nothing of it is saved"):
+    with pytest.raises(rl.UserError, match="the loss is not finite, and this step is not saved"):
         transfer(recipe(vit, street, lr=1e30, warmup_steps=0, optimiser="sgd"), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
@@ -233,4 +233,4 @@ def test_without_pycocotools_one_line_says_how_to_get_it(vit, tmp_path, monkeypa
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "pycocotools" else find(name, *more)
     )
-    refused(detection(vit), tmp_path / "run", "pip install repre-lite[transfer]")
+    refused(detection(vit), tmp_path / "run", "pip install 'repre-lite[transfer]'")

@@ -89,7 +89,7 @@ def test_widget_moves_through_time_and_depth(scrubber):
 
 def test_a_bare_framework_has_no_reconstruction_and_a_swin_no_class_token(tiny_runs, run, view):
     bare = rl.load_run(tiny_runs["none-0"])
-    with pytest.raises(UserError, match="none-0: no snapshots after the same steps.*snapshots=8"):
+    with pytest.raises(UserError, match="none-0: the runs have no snapshots at the same steps.*snapshots=8"):
         Scrubber.compute({"bare": bare}, view)
     recipe = rl.recipe("scenes", arch="swin_micro", reconstruction="none", method={"hidden": 16, "out": 8})
     untrained = RePre.from_recipe(recipe, run.mean, run.std).eval()
@@ -108,7 +108,7 @@ def test_a_bare_framework_has_no_reconstruction_and_a_swin_no_class_token(tiny_r
     assert all(a.sum() == pytest.approx(1, abs=1e-4) for a in moment.attention)
     assert "none has a decoder" in scrubber.describe() and "most attention goes" in scrubber.describe(0, 1)
     assert png(scrubber.figure())[:4] == b"\x89PNG" and "L1" not in scrubber.widget().sentence.value
-    with pytest.raises(UserError, match="no snapshots after the same steps"):
+    with pytest.raises(UserError, match="the runs have no snapshots at the same steps"):
         Scrubber.compute({"RePre": dataclasses.replace(run), "bare": bare}, view)
     eight = Twice(run.folder, run.recipe, run.model, [], {})
     eight.__class__.at = lambda self, step: self.model
