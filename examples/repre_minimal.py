@@ -41,7 +41,7 @@ def fusion_layers(width):
 
 
 class Decoder(nn.Module):
-    """Sections 3.3 and 3.4: K - 1 fusion blocks from deep to shallow, then every vector predicts its own P x P pixels."""
+    """Section 3.3: K - 1 fusion blocks from deep to shallow, then every vector predicts its own P x P pixels."""
 
     def __init__(self, width, patch):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The light reconstruction decoder (sections 3.3 and 3.4, figure 2): taps in, the reconstructed image out."""
+"""The light reconstruction decoder (section 3.3, figure 2): taps in, the reconstructed image out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTHS = ("light", "full")
 
 
 def conv_fusion(channels_in: int, channels: int, layers: int) -> nn.Sequential:
-    """N fusion layers, each a 3x3 convolution and a ReLU (section 3.4); the first maps `channels_in` to `channels`."""
+    """N fusion layers, each a 3x3 convolution and a ReLU (section 3.3); the first maps `channels_in` to `channels`."""
     widths = [channels_in] + [channels] * layers
     modules: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -72,7 +72,7 @@ class FusionBlock(nn.Module):
 
     def forward(self, deep: Tensor, shallow: Tensor | None = None) -> Tensor:
         """`deep` (B, C_deep, h', w'), `shallow` (B, C_shallow, h, w) or None -> (B, C, h, w)."""
-        if deep.shape[-2:] != (self.grid, self.grid):  # Swin: the deep map is coarser (section 3.4)
+        if deep.shape[-2:] != (self.grid, self.grid):  # Swin: the deep map is coarser (section 3.3)
             deep = F.interpolate(deep, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
         x = deep if shallow is None else torch.cat([deep, shallow], dim=1)  # (B, C_deep + C_shallow, h, w)
         fused: Tensor = self.fusion(x)
@@ -80,12 +80,12 @@ class FusionBlock(nn.Module):
 
 
 class ReconstructionDecoder(nn.Module):
-    """Fuses K taps from deep to shallow in K - 1 blocks and reconstructs the image, (B, 3, H, W) (section 3.4).
+    """Fuses K taps from deep to shallow in K - 1 blocks and reconstructs the image, (B, 3, H, W) (section 3.3).
 
     `tap_widths`, `tap_grids`: channels and side of each tap, shallow to deep; `image_size`: H = W in pixels.
     `fusion`: "conv" (default) or "transformer"; `layers`: fusion layers per block (the paper's 2).
     `width`: channels inside, reached through 1x1 laterals; None for the encoder's own widths, the literal reading of
-    section 3.4, which prints the concatenation as 2C.
+    section 3.3, which prints the concatenation as 2C.
     `mode`: "multi" uses every tap; "single" only the deepest, in the same blocks without concatenation (table 4).
     `init`: "he" or "torch", see `initialise`.
     The output is linear: clip it to [0, 1] for display only. Raises UserError for values that do not fit together.
@@ -163,8 +163,9 @@ class ReconstructionDecoder(nn.Module):
     def initialise(self, fusion: str) -> None:
         """He's initialisation for what a ReLU follows, so that every tap receives gradient from the first step.
 
-        With PyTorch's, a variance of 1 / (3 inputs), every layer loses five sixths of it: the deepest tap, six
-        layers away, starts with about a hundredth of the shallowest tap's gradient, and `single` far below `multi`.
+        With PyTorch's default, a variance of 1 / (3 fan-in), every layer loses five sixths of the signal's variance:
+        the deepest tap, six layers away, starts with about a hundredth of the shallowest tap's gradient, and `single`
+        far below `multi`.
         Transformer blocks start as the encoder's do. The 1x1 convolutions, which no ReLU follows, keep PyTorch's, as
         the encoder's patch projection does.
         """
@@ -203,7 +204,7 @@ def light_width(encoder: TappedEncoder) -> int:
     """The width at which two fusion layers cost about what the paper reports, 4 % of a step (section 4.1).
 
     A third of a ViT's width, two thirds of a Swin's first stage, rounded down to a multiple of 8. This deviates from the
-    width the paper prints (2C after the concatenation, section 3.4), at which the branch costs 20 % and more
+    width the paper prints (2C after the concatenation, section 3.3), at which the branch costs 20 % and more
     (results/overhead.json).
     """
     channels = encoder.tap_widths[0]

@@ -50,7 +50,7 @@ def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = 
     tuple computes no taps. The pooled feature is what timm's classifier reads: the class token after the last norm
     (ViT), the average over patches (Swin). Taps are the blocks' raw outputs, before any norm, without class token.
 
-    Wrappers (`torch.compile`, an averaged model) are looked through. Raises UserError for a backbone inside
+    Wrappers (`torch.compile`, an averaged model) are unwrapped. Raises UserError for a backbone inside
     DistributedDataParallel, whose gradients would not be averaged, and for a module that is not a timm ViT or Swin.
     """
     if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
@@ -140,7 +140,7 @@ def unwrap(backbone: nn.Module) -> nn.Module:
 class TappedEncoder(nn.Module):
     """A timm backbone together with the places where it is tapped.
 
-    `backbone`: the plain timm model; no hooks live on it, so a copy of it (a target network) is a plain copy.
+    `backbone`: the plain timm model; it has no hooks, so a copy of it (a target network) is a plain copy.
     `image_size`: H = W in pixels; `taps`, `tap_blocks`: see `tap_indices`. `tap_widths` and `tap_grids` describe the K
     taps of such images, as measured on the model itself; `width` is that of `pooled`, `patch` the side of a patch in
     pixels. Raises UserError for values that do not fit together.
@@ -274,8 +274,8 @@ def build_encoder(
     `name`: `vit_micro vit_tiny vit_small vit_base swin_micro swin_tiny` or any timm ViT or Swin; `image_size` and
     `patch_size` in pixels; `taps` (K) or `tap_blocks` (which): see `tap_indices`; `drop_path` in [0, 1).
     `encoder_init`: "timm", "moco_v3" or "dino"; `positions`: "learned" or "sincos"; `freeze_patch_projection` (neither
-    of the two changes a Swin): see `initialise`. `timm_args` go to `timm.create_model` (such as `num_heads=12`, MoCo v3's ViT-S). Raises UserError for
-    values that do not fit together.
+    of the two affects a Swin): see `initialise`. `timm_args` go to `timm.create_model` (such as `num_heads=12`, MoCo
+    v3's ViT-S). Raises UserError for values that do not fit together.
     """
     image_size = square(image_size)
     timm_name, arguments = architecture(name, image_size, patch_size)

@@ -1,4 +1,4 @@
-"""Projectors, predictors, prototypes: the small networks on top of the pooled feature, thrown away after pre-training."""
+"""Projectors, predictors, prototypes: the small networks on top of the pooled feature, discarded after pre-training."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class RePre(nn.Module):
 
     @property
     def weights(self) -> tuple[Tensor | None, Tensor | None]:
-        """What the contrastive and the reconstruction loss are multiplied by now; None for one that is not there."""
+        """The current weights of the contrastive and the reconstruction loss; None for a loss that does not exist."""
         if self.weighting is not None:
             contrastive, reconstruction = self.weighting.weights.unbind()
             return contrastive, reconstruction
@@ -177,7 +177,7 @@ class RePre(nn.Module):
 
 
 class ReconstructionBranch(nn.Module):
-    """The branch for somebody else's training loop, around any timm ViT or Swin.
+    """The branch for your own training loop, around any timm ViT or Swin.
 
     branch = ReconstructionBranch.for_backbone(backbone, image_size)
     optimiser = AdamW([{"params": backbone.parameters()}, *branch.parameter_groups()], lr)
@@ -220,8 +220,8 @@ class ReconstructionBranch(nn.Module):
     def parameter_groups(self, weighting_lr: float = 1e-2) -> list[dict[str, Any]]:
         """Parameter groups for a torch optimiser: the decoder as usual, the log-variances without weight decay.
 
-        The log-variances have a learning rate of their own, `weighting_lr`: Adam moves them at most by their rate a
-        step, and an encoder's rate would take thousands of steps to follow a falling loss.
+        The log-variances have a learning rate of their own, `weighting_lr`: Adam moves them by at most
+        their learning rate per step, and an encoder's rate would take thousands of steps to follow a falling loss.
         """
         groups: list[dict[str, Any]] = [{"params": list(self.decoder.parameters())}]
         learned = list(self.weighting.parameters())

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "repre_lite"
 MOST_LINES = 300
 
-# From the ground up: a room imports from the floors below its own only, and never from its neighbours.
+# From the base layer up: a package imports from the layers below its own only, and never from its neighbours.
 FLOORS = [
     ["runtime"],
     ["initialise", "hide", "losses", "data"],

@@ -52,8 +52,8 @@ class Scenes(NamedTuple):
 def scenes(indices: Sequence[int] | Tensor, seed: int = 0, size: int = 32) -> Scenes:
     """Draw the scenes numbered `indices` of the world `seed` at `size` x `size` pixels.
 
-    A scene depends on its index alone, not on the others drawn with it. Labels take turns, so any run of indices is
-    balanced. Raises UserError for a size below 8.
+    A scene depends on its index alone, not on the others drawn with it. Labels cycle through the classes, so any
+    consecutive range of indices is balanced. Raises UserError for a size below 8.
     """
     if size < 8:
         raise UserError(f"image_size={size}: scenes need at least 8 pixels")

@@ -94,7 +94,7 @@ def _source(
 
 
 def _scenes(image_size: int, train_images: int | None) -> Source:
-    """The same world for every seed of a run. A subset is the first scenes, balanced because labels take turns."""
+    """The same world for every seed of a run. A subset is the first scenes, balanced because labels cycle through the classes."""
     train, val = (
         ImageSet(drawn.images, drawn.labels, CLASS_NAMES)
         for drawn in (

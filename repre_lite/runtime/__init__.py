@@ -1,1 +1,4 @@
-"""The ground: device, precision, processes, randomness and files. Everything may import it; it imports nothing of ours."""
+"""The base layer: device, precision, processes, randomness and files.
+
+Everything may import it; it imports nothing else from this package.
+"""

@@ -6,11 +6,11 @@ from typing import Self
 
 
 class UserError(ValueError):
-    """Bad input. The message is one clear line that names the argument or path and the remedy; the command line exits with 2."""
+    """Invalid input. The message is one clear line that names the argument or path and the remedy; the command line exits with 2."""
 
 
 class NonFiniteError(UserError):
-    """A loss, or what follows from it, is not finite; `step` counts from 1, 0 if it is none of training."""
+    """A loss, or what follows from it, is not finite; `step` counts from 1, 0 if it happened outside training."""
 
     def __init__(self, message: str, step: int = 0) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class NonFiniteError(UserError):
 
 
 class Stopped(Exception):  # noqa: N818  (the run is not in error)
-    """SIGINT or SIGTERM came and the run was saved; resume it by running the same command. `signum` is the signal."""
+    """Raised after SIGINT or SIGTERM, when the run is saved; resume it by running the same command. `signum` is the signal."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

@@ -240,7 +240,7 @@ def training_steps(recipe: Recipe, source: Source | None = None) -> Iterator[Ste
     """Train by `recipe` and yield each logged step: plot, inspect `step.model`, or stop by leaving the loop.
 
     Nothing is written; `rl.train` does the same with a run folder. `source` replaces the images of the recipe. Raises
-    UserError for a recipe that does not fit, for a loss that is not finite, and if memory does not suffice.
+    UserError for a recipe that does not fit, for a loss that is not finite, and if memory runs out.
     """
     with enough_memory():
         training = Training(recipe, source)
