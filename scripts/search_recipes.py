@@ -1,6 +1,6 @@
 """Search the small-size recipe of every framework, with equal effort for each, on held-out training images.
 
-python scripts/search_recipes.py [--data FOLDER] [--steps 150] [--longer 300] [--settings 3] [--jobs 2]
+python scripts/search_recipes.py [--data FOLDER] [--steps 150] [--longer 300] [--settings 3] [--jobs 2] [--scales cifar10]
     [--out results/recipe_search.json]
 
 Every framework gets the same number of settings: a base learning rate and one or two knobs of its own, from the fixed
@@ -28,6 +28,7 @@ from repre_lite.recipes import Recipe
 from repre_lite.runtime.files import write_json
 
 TRAIN, HELD, BATCH = 10_000, 2_000, 32
+SCALES = ("scenes", "cifar10")
 RATE = 30  # images/s of MoCo v3 with vit_micro on one core, for the estimate that is printed
 
 
@@ -86,6 +87,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--longer", type=int, default=300, help="steps of the chosen settings (default 300)")
+    parser.add_argument(
+        "--scales", nargs="+", choices=SCALES, default=SCALES, help="where they are trained (default both)"
+    )
     parser.add_argument("--data", help="folder that holds cifar10/ (default: found, or downloaded into data/)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("results/recipe_search.json"))
@@ -98,14 +102,16 @@ def main() -> None:
     }
     table = open_table(options.out, measured)
     seeds = range(options.seeds)
-    tried, again = (len(options.frameworks) * times * options.seeds for times in (options.settings, 2))
+    tried, again = (
+        len(options.frameworks) * times * options.seeds for times in (options.settings, len(options.scales))
+    )
     took = (tried * options.steps + again * options.longer) * BATCH / RATE + 20 * (tried + again)
     print(
         f"{tried} runs of {options.steps} steps and {again} of {options.longer}, "
         f"about {took / 60 / options.jobs:.0f} minutes of {options.jobs} core(s)", flush=True,
     )  # fmt: skip
 
-    scales = {"scenes": images("scenes", None, TRAIN, HELD), "cifar10": images("cifar10", options.data, TRAIN, HELD)}
+    scales = {scale: images(scale, options.data, TRAIN, HELD) for scale in SCALES}
 
     def cell(scale: str, framework: str, values: Mapping[str, Any], seed: int, steps: int) -> Any:
         return partial(run, recipe_of(scale, framework, values, steps, seed), scales[scale])
@@ -115,10 +121,10 @@ def main() -> None:
     cells = {named("scenes", *row): cell("scenes", *row, options.steps) for row in grid}
     fill(options.out, table, cells, options.jobs)
     chosen = {f: choose(table["cells"], f, options.settings, options.seeds) for f in options.frameworks}
-    table |= {"chosen": chosen, "origin": origins(*scales.values())}
+    table |= {"chosen": table.get("chosen", {}) | chosen, "origin": origins(*scales.values())}
     write_json(options.out, table)
     confirmed = [(f, values, s) for f, values in chosen.items() if values is not None for s in seeds]
-    longer = [(scale, *row, options.longer) for scale in scales for row in confirmed]
+    longer = [(scale, *row, options.longer) for scale in options.scales for row in confirmed]
     fill(options.out, table, {named(*row): cell(*row) for row in longer}, options.jobs)
     for row in longer:
         found = table["cells"][named(*row)]
