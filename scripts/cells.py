@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, l
         "reconstruction_error": reconstruction_error(training),
         "embedding_std": last.gauges["embedding_std"],
         "effective_rank": last.gauges["effective_rank"],
-        "collapsed": collapsed(Chart([first.record()], [last.record()], vars(recipe))) is not None,
+        "collapsed": collapsed(Chart([first.record()], [last.record()], asdict(recipe))) is not None,
         "seconds": round(time.perf_counter() - began, 1),
     }
 

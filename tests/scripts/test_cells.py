@@ -125,6 +125,12 @@ def test_a_run_gives_its_figures_and_one_that_breaks_off_its_error(cells):
     assert "not finite" in broken["error"] and "knn" not in broken
 
 
+def test_a_collapsed_run_is_called_so(cells, monkeypatch):
+    monkeypatch.setattr("repre_lite.training.loop.embedding_std", lambda embedding: 0.0)
+    recipe = rl.recipe("scenes", "simclr", encoder=TINY, steps=1, batch_size=16, train_images=64, device="cpu")
+    assert cells.run(recipe, cells.images("scenes", None, 64, 32), 40, 20)["collapsed"] is True
+
+
 def test_pairs_are_of_one_seed(cells):
     held = {"a 0": {"knn": 0.5}, "a 1": {"knn": 0.7}, "b 0": {"knn": 0.4}, "b 1": {"knn": 0.4}, "b 2": {"knn": 0.1},
             "a b 0": {"knn": 0.9}, "a 3": {"error": "x"}, "b 3": {"knn": 1.0}}  # fmt: skip
