@@ -109,19 +109,32 @@ def reconstruction_error(training: Training, count: int = 500) -> float | None:
     return round(float((drawn - view).abs().mean()), 5)
 
 
-def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, linear: bool = False) -> dict[str, Any]:
+def run(
+    recipe: Recipe,
+    which: Images,
+    bank: int = 4_000,
+    judged: int = 2_000,
+    linear: bool = False,
+    every: int | None = None,
+) -> dict[str, Any]:
     """Train by a recipe and return the figures.
 
     They are k-NN (and linear probe) of the trained and k-NN of the untrained encoder, losses of the first and the last
-    step, collapse gauges, reconstruction error. A run that breaks off gives `error` instead.
+    step, collapse gauges, reconstruction error; with `every`, k-NN after every so many steps too. A run that breaks off
+    gives `error` instead.
     """
     torch.set_num_threads(1)
     source, began = load(which), time.perf_counter()
     training = Training(recipe, source)
     untrained = untrained_knn(training.model.framework.evaluated, which, bank, judged)
     first = last = None
+    curve: dict[str, float] = {}
     try:
         for losses, views in steps(training):
+            if every and training.step % every == 0:
+                curve[str(training.step)] = accuracies(training.model.framework.evaluated, source, bank, judged, False)[
+                    "knn"
+                ]
             if training.step in (1, training.total_steps):
                 last = training.report(losses, views, 0.0)
                 first = first or last
@@ -131,6 +144,7 @@ def run(recipe: Recipe, which: Images, bank: int = 4_000, judged: int = 2_000, l
         return {"error": str(error), "untrained": untrained}
     return reached | {
         "untrained": untrained,
+        "curve": curve,
         "contrastive": [first.losses["contrastive"], last.losses["contrastive"]],
         "reconstruction": [first.losses["reconstruction"], last.losses["reconstruction"]],
         "reconstruction_error": reconstruction_error(training),
