@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import active_children, resource_tracker
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -32,7 +34,7 @@ def items(dataset: Dataset[Any], wanted: Sequence[int], workers: int, pinned: bo
             multiprocessing_context="spawn" if workers else None,
             worker_init_fn=_start,
         )
-        for item in loader:
+        for item in _started(loader):
             if isinstance(item, UserError):
                 raise item
             yield item
@@ -63,6 +65,34 @@ class _ErrorsToo(Dataset[Any]):
             return self.dataset[index]
         except UserError as error:
             return error
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The items of a loader, whose processes are started, and killed if Python ends with them: `_start` makes them deaf to
+    the SIGTERM by which it ends its children."""
+    before = set(active_children())
+    with _signals_held():
+        made: Iterator[Any] = iter(loader)
+    for worker in set(active_children()) - before:
+        atexit.register(worker.kill)
+    return made
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back Ctrl-C and a queue's SIGTERM, here until the end, in a process that is started within for good.
+
+    One that has not yet reached `_start` would die of them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let the signals through when it starts
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _start(worker: int) -> None:

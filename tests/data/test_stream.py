@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,6 +95,35 @@ def test_a_worker_that_dies_is_one_line(monkeypatch):
     monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
     with pytest.raises(UserError, match="a process that reads images died"):
         list(items(Items(), [0, 2, 3], workers=1))
+
+
+class SignalledAsItStarts(Dataset):
+    """Its worker gets Ctrl-C and SIGTERM while it reads the data set, before it can have set anything."""
+
+    def __setstate__(self, state):
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), signum)
+
+    def __getstate__(self):
+        return {"nothing": None}
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_signals_do_not_end_a_worker_that_starts():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert list(items(SignalledAsItStarts(), [0, 1, 2], workers=2)) == [0, 1, 2]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_python_ends_though_a_worker_lives():
+    """As it does after `next(rl.training_steps(recipe))` in a script."""
+    script = (
+        "from repre_lite.data.workers import items\nleft = items([5, 6, 7], [0, 1, 2], workers=1)\nprint(next(left))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout == "5\n" and ended.stderr == ""
 
 
 def test_files_read_like_a_tensor(paths, tmp_path):
