@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if verb == "lab":  # options for JupyterLab
         options["more"] = more
     elif more:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+        raise UserError(f"unrecognized arguments: {' '.join(more)}; see repre-lite {verb} --help")
     if _launched() and verb not in SHARED:
         if not _is_first():
             return 0

@@ -176,6 +176,7 @@ BAD = [
     (["evaluate", "{file}", "--scale", "scenes"], "safetensors"),
     (["export", "{empty}", "--out", "{out}.safetensors"], "recipe.json"),
     (["export", "{empty}", "--out", "{out}.pt"], "out"),
+    (["reproduce", "local", "*-0"], "arguments: *-0; see repre-lite reproduce --help"),
     ([], "VERB"),
     (["fly"], "VERB"),
 ]
@@ -193,7 +194,7 @@ def test_bad_input_is_one_line_status_2_nothing_left(command, names, tmp_path, c
     before = sorted(p.name for p in tmp_path.iterdir())
     assert main([part.format(**places) for part in command]) == 2
     error = capsys.readouterr().err.strip()
-    assert names in error and "\n" not in error and "Traceback" not in error
+    assert names in error and "\n" not in error and "Traceback" not in error and error.count("repre-lite: ") == 1
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "work") == before
 
 
