@@ -98,7 +98,7 @@ class UncertaintyWeighting(nn.Module):
     rest s = log L, so each weight exp(-s) / 2 goes as 1 / L and the total may fall below zero: look at the two raw
     losses.
 
-    Both losses must be >= 0 (RePre shifts those that are not). The first batch with finite losses sets s = log L.
+    Both losses must be >= 0 (RePre shifts those that are not). The first batch with finite losses in training mode sets s = log L.
     `floor` bounds s below, so that the weight of a loss going to zero stays finite: it never exceeds exp(-floor) / 2.
     Computed in fp32 or better whatever autocast says; train s without weight decay and at a learning rate of its own
     (`ReconstructionBranch.parameter_groups`, `training.optim`).
@@ -121,7 +121,8 @@ class UncertaintyWeighting(nn.Module):
         losses = torch.stack([contrastive, reconstruction]).to(self.log_variances.dtype)  # (2,)
         if losses.is_cpu and not torch.compiler.is_compiling():
             check_not_negative(losses)
-        self._start(losses.detach())
+        if self.training:  # a loss of validation starts nothing, and one process may compute it alone
+            self._start(losses.detach())
         s = self.log_variances
         return ((-s).exp() * losses + s).sum() / 2
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -209,6 +210,13 @@ def test_a_first_loss_that_is_not_finite_is_waited_out(first):
     total = weighting(torch.tensor(2.0), torch.tensor(0.5))
     assert weighting.log_variances.tolist() == pytest.approx([math.log(2), math.log(0.5)])
     assert total.item() == pytest.approx((1 + math.log(2) + 1 + math.log(0.5)) / 2)
+
+
+def test_a_loss_of_validation_starts_nothing():
+    weighting = UncertaintyWeighting().eval()
+    with mock.patch("repre_lite.losses.all_mean", side_effect=AssertionError("one process may be alone here")):
+        weighting(torch.tensor(3.0), torch.tensor(0.5))
+    assert weighting.log_variances.tolist() == [0, 0] and not weighting.initialised
 
 
 def test_a_loss_that_is_not_finite_later_leaves_the_weights():

@@ -162,8 +162,8 @@ def test_both_views_are_reconstructed_from_one_forward_each():
 
 
 def test_views_that_share_a_forward_have_the_taps_of_views_alone():
-    encoder = model_of().framework.online.eval()
-    v = [*views(), torch.rand(8, 3, 32, 32)]
+    encoder = model_of(encoder={"dynamic_img_size": True}).framework.online.eval()
+    v = [*views(), torch.rand(8, 3, 32, 32), torch.rand(8, 3, 16, 16), torch.rand(8, 3, 32, 32)]  # neighbours share
     with mock.patch("repre_lite.frameworks.base.together", return_value=False):
         alone = encode_views(encoder, v, taps=2)
     with mock.patch("repre_lite.frameworks.base.together", return_value=True):
@@ -173,7 +173,7 @@ def test_views_that_share_a_forward_have_the_taps_of_views_alone():
         assert len(one.taps) == len(other.taps)
         for tap, same in zip(one.taps, other.taps, strict=True):
             assert torch.allclose(tap, same, atol=1e-5)
-    assert [len(features.taps) for features in shared] == [4, 4, 0]
+    assert [len(features.taps) for features in shared] == [4, 4, 0, 0, 0]
 
 
 def backbone_of(name="vit_tiny_patch16_224", **more):

@@ -149,9 +149,11 @@ def check_memory(count: int, side: int) -> None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return
-    needed = count * 3 * side**2
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # each keeps its own
+    needed = processes * count * 3 * side**2
+    each = f" in each of {processes} processes" * (processes > 1)
     if needed > memory / 2:
         raise UserError(
-            f"{count} images of {side}x{side} take {needed / 2**30:.1f} GiB, more than half of the memory here; use fewer "
+            f"{count} images of {side}x{side}{each} take {needed / 2**30:.1f} GiB, more than half of the memory here; use fewer "
             f"with train_images=, a smaller image_size=, or one above {IN_MEMORY}, at which images stay in their files"
         )

@@ -15,6 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import UserError
 
+DIED = (
+    "a process that reads images died: it was killed, memory ran out or /dev/shm is too small; give fewer workers=, "
+    "or workers=0 to read in the main process (a script that trains needs `if __name__ == '__main__':`)"
+)
+
 
 def items(dataset: Dataset[Any], wanted: Sequence[int], workers: int, pinned: bool = False) -> Iterator[Any]:
     """`dataset[i]` for every i in `wanted`, in order, made by `workers` processes (0: in this one).
@@ -45,13 +50,10 @@ def watched() -> Iterator[None]:
     """Turn torch's errors about a worker process that died, which may be raised at any line, into a UserError."""
     try:
         yield
-    except (RuntimeError, BrokenPipeError) as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
             raise
-        raise UserError(
-            "a process that reads images died: it was killed, memory ran out or /dev/shm is too small; give fewer workers=, "
-            "or workers=0 to read in the main process (a script that trains needs `if __name__ == '__main__':`)"
-        ) from None
+        raise UserError(DIED) from None
 
 
 class _ErrorsToo(Dataset[Any]):
@@ -71,8 +73,11 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
     """The items of a loader, whose processes are started, and killed if Python ends with them: `_start` makes them deaf to
     the SIGTERM by which it ends its children."""
     before = set(active_children())
-    with _signals_held():
-        made: Iterator[Any] = iter(loader)
+    try:
+        with _signals_held():
+            made: Iterator[Any] = iter(loader)
+    except BrokenPipeError:  # it died at once
+        raise UserError(DIED) from None
     for worker in set(active_children()) - before:
         atexit.register(worker.kill)
     return made

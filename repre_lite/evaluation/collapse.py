@@ -23,6 +23,8 @@ def effective_rank(embedding: Tensor) -> float:
     Garrido et al. (2023), RankMe, on centred embeddings.
     """
     centred = embedding.float() - embedding.float().mean(dim=0)
+    if centred.device.type == "mps":  # its svdvals takes small matrices only
+        centred = centred.cpu()
     values = torch.linalg.svdvals(centred)
     share = values / values.sum().clamp(min=1e-12)
     return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())

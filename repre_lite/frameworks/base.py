@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -88,6 +89,8 @@ class Framework(nn.Module):
     row: ClassVar[Row | None] = None  # its row of the comparison table
     small: ClassVar[Mapping[str, Any]] = {}  # fields of a Recipe below 224 pixels, on top of the scale's
     published: ClassVar[Mapping[str, Published]] = {}  # arch, or "arch/epochs" -> settings on ImageNet-1k
+    view_count: ClassVar[int] = 2  # whole views of an image
+    local_crops: ClassVar[bool] = False  # whether further, smaller views may follow them
     loss_floor: ClassVar[float] = 0.0  # the lowest value `contrast` can return; RePre shifts by it before weighting
     loss_rises: ClassVar[bool] = (
         False  # whether the loss rises at first though all is well: a queue fills, a centre moves
@@ -167,14 +170,13 @@ def symmetric_views(size: int) -> tuple[View, ...]:
 def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
     """Features of each view; those of the first `taps` views include their taps.
 
-    Views of one size share a forward pass if `together` says so.
+    Neighbours of one size share a forward pass if `together` says so.
     """
     if not together(views[0]):
         return [encoder(view, taps=index < taps) for index, view in enumerate(views)]
     features: list[Features] = []
-    while len(features) < len(views):
-        size = views[len(features)].shape
-        group = [view for view in views[len(features) :] if view.shape == size]
+    for size, neighbours in groupby(views, key=lambda view: view.shape):
+        group = list(neighbours)
         tapped = taps - len(features)  # how many of the group
         every = encoder(torch.cat(group), taps=tapped > 0)
         for index, pooled in enumerate(every.pooled.chunk(len(group))):

@@ -104,6 +104,7 @@ class DINO(Framework):
             ours=("drop_path", "clip_each"),
         ),
     }  # fmt: skip
+    local_crops = True
     loss_rises = True
     watch = (
         "a loss stuck at ln(prototypes) with a KL of 0 is a collapse: lower the teacher temperature or the learning "

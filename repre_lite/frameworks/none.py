@@ -19,6 +19,7 @@ class ReconstructionOnly(Framework):
 
     small = {"base_lr": 4e-3, "weight_decay": 0.05}
     published = {"vit_small": OURS, "vit_base": OURS, "swin_tiny": OURS}
+    view_count = 1
     watch = "k-NN need not rise: reconstruction alone does not separate classes"
 
     @classmethod

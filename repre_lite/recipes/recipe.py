@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data.view import View
-from ..frameworks import FRAMEWORKS
+from ..frameworks import FRAMEWORKS, framework_class
 from ..runtime.errors import UserError
 
 SIZES = ("full", "small")
@@ -160,13 +160,27 @@ def check_values(
             continue
         if choices is not None and value not in choices:
             raise UserError(f"{name}={value!r}: choose one of {', '.join(choices)}")
-        if least is not None and not (isinstance(value, int | float) and least <= value < math.inf):
-            raise UserError(f"{name}={value!r}: give a number, {least} or more")
+        if least is None:
+            continue
+        whole = hints[name] in (int, int | None)
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not (number and least <= value < math.inf):
+            raise UserError(f"{name}={value!r}: give a {'whole ' * whole}number, {least} or more")
+
+
+ELSEWHERE = {  # arguments of timm that follow from other settings
+    "img_size": "follows from the image size; give image_size=",
+    "patch_size": "a setting of its own; give patch_size=",
+    "drop_path_rate": "a setting of its own; give drop_path=",
+    "num_classes": "an encoder has no classifier; leave it out",
+}
 
 
 def check(recipe: Recipe) -> None:
     """Raise UserError for the first setting that is out of range, or does not go with another."""
     check_values({name: getattr(recipe, name) for name in FIELDS})
+    if recipe.data == "":  # pathlib would take it for the working directory
+        raise UserError("data= is empty; give the folder that holds the images")
     if not 0 <= recipe.hide < 1:
         raise UserError(f"hide={recipe.hide}: give a share, 0 or more and below 1")
     if recipe.clip_norm == 0:
@@ -178,11 +192,18 @@ def check(recipe: Recipe) -> None:
     width = recipe.decoder_width
     if width not in ("light", "full") and (isinstance(width, str) or width < 1):
         raise UserError(f"decoder_width={width!r}: give light, full or a number of channels, 1 or more")
+    for name, instead in ELSEWHERE.items():
+        if name in recipe.encoder:
+            raise UserError(f"encoder.{name}: {instead}")
     if recipe.taps is not None and recipe.tap_blocks is not None and recipe.taps != len(recipe.tap_blocks):
         raise UserError(
             f"taps={recipe.taps}: tap_blocks names {len(recipe.tap_blocks)} blocks; give only one of the two"
         )
-    if not recipe.views or recipe.views[0].size != recipe.image_size:
+    cls, count = framework_class(recipe.framework), len(recipe.views)
+    if count < cls.view_count or (count > cls.view_count and not cls.local_crops):
+        most = " or more" * cls.local_crops
+        raise UserError(f"views: {count} given; {recipe.framework} takes {cls.view_count}{most}, change their number")
+    if recipe.views[0].size != recipe.image_size:
         raise UserError(
             f"views: the first view is reconstructed, so its size must be image_size={recipe.image_size}; "
             "change one of them"

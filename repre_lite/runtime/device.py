@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .errors import UserError
 
@@ -26,19 +27,28 @@ def set_threads() -> None:
 
 
 def _has_kernels(capability: tuple[int, int], architectures: list[str]) -> bool:
-    """True if a torch built for `architectures` ("sm_70", ...) runs on a GPU of this compute capability."""
-    built = [int(name[3:].rstrip("af")) for name in architectures if name.startswith("sm_")]
-    return any(arch // 10 == capability[0] and arch % 10 <= capability[1] for arch in built)
+    """True if a torch built for `architectures` runs on a GPU of this compute capability.
+
+    "sm_70": machine code, for later GPUs of the same generation too. "compute_90": compiled for any later GPU.
+    """
+    built = [(kind, int(number.rstrip("af"))) for kind, _, number in (name.partition("_") for name in architectures)]
+    this = 10 * capability[0] + capability[1]
+    return any(arch <= this and (kind == "compute" or arch // 10 == capability[0]) for kind, arch in built)
 
 
 def _check_kernels(device: torch.device) -> None:
     capability = torch.cuda.get_device_capability(device)
+    if torch.version.hip is not None:  # AMD names its architectures otherwise
+        return
     if _has_kernels(capability, torch.cuda.get_arch_list()):
         return
     name = torch.cuda.get_device_name(device)
+    remedy = (
+        "run pip install -c constraints-v100.txt torch torchvision" if capability == (7, 0) else "install one that has"
+    )
     raise UserError(
         f"the installed torch {torch.__version__} has no kernels for {name} (compute capability {capability[0]}.{capability[1]}): "
-        "run pip install -c constraints-v100.txt torch torchvision, or choose device='cpu'"
+        f"{remedy}, or choose device='cpu'"
     )
 
 
@@ -80,6 +90,11 @@ def describe_device(device: torch.device) -> str:
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
     return f"{name}, {threads} thread{'s' * (threads != 1)}" + (" (MPS)" if device.type == "mps" else "")
+
+
+def precise(x: Tensor) -> Tensor:
+    """`x` in fp64, or in fp32 on an Apple GPU, which has no 64-bit numbers."""
+    return x.float() if x.device.type == "mps" else x.double()
 
 
 def _allow_tf32(allowed: bool) -> None:

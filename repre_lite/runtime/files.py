@@ -62,9 +62,14 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def finite(record: dict[str, Any]) -> dict[str, Any]:
+    """`record` with None for each number that is not finite, which JSON does not have."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+
+
 def append_jsonl(path: str | Path, record: dict[str, Any]) -> None:
     """Append `record` as one line of JSON, a number that is not finite as null. Raises UserError if the disk refuses."""
-    line = json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()})
+    line = json.dumps(finite(record))
     try:
         with open(path, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import UserError
 
 LOCK = ".lock"
-UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}  # some network file systems have no locks
+UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}  # some network file systems have no locks
 
 if sys.platform == "win32":
     import msvcrt

@@ -43,8 +43,15 @@ def provenance(device: torch.device | None = None) -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this package was loaded from, if it is one."""
-    command, here = ["git", "rev-parse", "HEAD"], Path(__file__).parent
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", here.name)  # not the checkout of a project in whose folder it is installed
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -10,6 +10,8 @@ import torch
 
 from . import distributed
 
+PATIENCE = 5.0  # seconds: torchrun kills its processes 30 seconds after a signal, and saving takes time too
+
 
 @contextmanager
 def collected_signals() -> Iterator[list[int]]:
@@ -26,6 +28,17 @@ def collected_signals() -> Iterator[list[int]]:
     finally:
         for signum, handler in held.items():
             signal.signal(signum, handler)
+
+
+def steps_between(seconds: float, steps: int, device: torch.device) -> int:
+    """How many steps may pass from one agreement to the next, the same in all processes: those of PATIENCE seconds.
+
+    `seconds`: how long the last `steps` took. All processes must call it.
+    """
+    if distributed.world_size() == 1:
+        return 1
+    mine = max(1, min(50, int(PATIENCE * steps / max(seconds, 1e-9))))
+    return int(distributed.all_min(torch.tensor(mine, device=device)))
 
 
 def agreed(received: Sequence[int], device: torch.device, now: bool) -> int:

@@ -24,7 +24,7 @@ from ..repre import Losses, RePre
 from ..runs import checkpoint_of, images_of
 from ..runtime import distributed
 from ..runtime.compiling import check_compiler
-from ..runtime.device import pick_device, pick_precision, set_threads
+from ..runtime.device import pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError
 from ..runtime.memory import enough_memory
 from ..runtime.randomness import seed_devices
@@ -162,8 +162,12 @@ class Training:
 
     def logs(self) -> bool:
         """Whether the step just taken is logged: at least a hundred steps of a run are, with the first and the last one."""
-        every = max(1, min(50, self.total_steps // 100))
-        return self.step % every == 0 or self.step in (1, self.total_steps)
+        return self.step % self.log_every == 0 or self.step in (1, self.total_steps)
+
+    @property
+    def log_every(self) -> int:
+        """Steps from one that is logged to the next."""
+        return max(1, min(50, self.total_steps // 100))
 
     def report(self, losses: Losses, views: list[Tensor], images_per_second: float) -> Step:
         """Read the numbers of the step just taken, those of the whole batch. Raises NonFiniteError if they are not finite."""
@@ -181,7 +185,7 @@ class Training:
             "patch_cosine": patch_cosine(watched).mean(),
             **losses.monitors,
         }
-        present = {name: value.detach().double() for name, value in scalars.items() if value is not None}
+        present = {name: precise(value.detach()) for name, value in scalars.items() if value is not None}
         numbers = dict(zip(present, distributed.all_mean(torch.stack(list(present.values()))).tolist(), strict=True))
         embedding = distributed.gather(losses.embedding.float())  # (B, D) of the whole batch
         gauges = {"embedding_std": embedding_std(embedding), "effective_rank": effective_rank(embedding)}

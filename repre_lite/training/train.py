@@ -37,7 +37,7 @@ from ..runtime.errors import NonFiniteError, Stopped
 from ..runtime.lock import locked
 from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress, say
-from ..runtime.stopping import agreed, collected_signals
+from ..runtime.stopping import agreed, collected_signals, steps_between
 from .facts import facts, summary
 from .loop import Training, steps
 from .nonfinite import Rewind
@@ -89,6 +89,12 @@ def snapshot_steps(total: int, count: int) -> set[int]:
     return {max(i, round(total * (i / count) ** 3)) for i in range(1, count + 1)}
 
 
+def knn_is_due(step: int, total: int, log_every: int) -> bool:
+    """Whether online k-NN is measured at a logged step: ten times a run, no oftener than every 200 steps, and at its end."""
+    every = max(200, total // 10)
+    return step == total or step // every > max(0, step - log_every) // every
+
+
 def _run(training: Training, out: Path, quiet: bool) -> None:
     rewind = Rewind(training)
     try:
@@ -105,7 +111,6 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     recipe, total = training.recipe, training.total_steps
     every = recipe.checkpoint_every or max(50, total // 20)
     snapshots = snapshot_steps(total, recipe.snapshots)
-    knn_every = max(200, total // 10)
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
     began = time.perf_counter() - before.get("wall_seconds", 0.0)
     since, start = training.step, time.perf_counter()
@@ -113,6 +118,7 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
     said = {EARLY, HEALTHY}
     logged: Step | None = None
     online: float | None = None
+    pace = 1
     with collected_signals() as received, Progress(total, "step", initial=training.step, quiet=quiet) as bar:
         for losses, views in steps(training):
             step = training.step
@@ -121,21 +127,22 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
                 logged = training.report(losses, views, rate)
                 rewind.keep()
                 record = logged.record()
-                if step % knn_every == 0 or step == total:
+                if knn_is_due(step, total, training.log_every):
                     online = online_knn(training)
                     record["online_knn_top1"] = online
                 if distributed.is_main():
                     files.append_jsonl(out / METRICS, record)
-                    records.append(record)
+                    records.append(files.finite(record))
                     _warn(bar, records, held, said)
                 _show(bar, logged, online)
+                pace = steps_between(time.perf_counter() - start, step - since, training.device)
                 since, start = step, time.perf_counter()
             bar.update()
             if step in snapshots:
                 training.check_finite()
                 if distributed.is_main():
                     save(training.model, recipe, files.create(out / SNAPSHOTS / f"step-{step:07d}"))
-            stop = _agreed(received, training)
+            stop = _agreed(received, training, pace)
             if step < total and (step % every == 0 or stop):
                 _save(training, out, time.perf_counter() - began)
             if stop and step < total:
@@ -198,6 +205,6 @@ def _warn(bar: Progress, records: list[dict[str, Any]], held: dict[str, Any], sa
             bar.write(f"step {step}: {finding}")
 
 
-def _agreed(received: list[int], training: Training) -> int:
-    """The signal to stop for, or 0."""
-    return agreed(received, training.device, training.logs())
+def _agreed(received: list[int], training: Training, pace: int) -> int:
+    """The signal to stop for, or 0; several processes agree at logged steps and every `pace` steps."""
+    return agreed(received, training.device, training.logs() or training.step % pace == 0)

@@ -16,6 +16,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from ..runtime import distributed
+from ..runtime.device import precise
 from ..runtime.randomness import uniform
 from .pyramid import Pyramid
 
@@ -136,10 +137,9 @@ class Detector(nn.Module):
         losses: dict[str, Tensor] = self.model(images, targets)
         counts = torch.tensor(
             [self.anchors.taken, self.regions.taken, self.regions.positive],
-            dtype=torch.float64,
             device=images[0].device,
         )
-        anchors, regions, positive = (counts / distributed.all_mean(counts).clamp(min=1)).tolist()
+        anchors, regions, positive = (counts / distributed.all_mean(precise(counts)).clamp(min=1)).tolist()
         shares = {"loss_mask": positive} | dict.fromkeys(RPN_LOSSES, anchors)
         return {name: loss * shares.get(name, regions) for name, loss in losses.items()}
 

@@ -17,7 +17,7 @@ from ..data.workers import items
 from ..evaluation.source import read_source
 from ..runs import checkpoint_of
 from ..runtime import distributed
-from ..runtime.device import Precision, pick_device, pick_precision, set_threads
+from ..runtime.device import Precision, pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.randomness import fork, seed_devices
 from .backbone import DenseBackbone
@@ -125,7 +125,7 @@ class Transfer:
     def report(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """The losses of the step just taken as numbers, averaged over processes. Raises NonFiniteError if one was not."""
         self.check_finite()
-        values = distributed.all_mean(torch.stack([value.double() for value in losses.values()]))
+        values = distributed.all_mean(torch.stack([precise(value) for value in losses.values()]))
         return dict(zip(losses, values.tolist(), strict=True))
 
     def check_finite(self) -> None:

@@ -35,7 +35,7 @@ from ..runtime.lock import locked
 from ..runtime.memory import enough_memory, peak_memory
 from ..runtime.progress import Progress, say
 from ..runtime.provenance import git_commit, versions
-from ..runtime.stopping import agreed, collected_signals
+from ..runtime.stopping import agreed, collected_signals, steps_between
 from .loop import Transfer
 from .settings import HOW, NEVER_RUN, TransferRecipe, identity
 
@@ -152,6 +152,7 @@ def _loop(run: Transfer, out: Path, quiet: bool) -> None:
     before = read_json(out / SUMMARY) if (out / SUMMARY).exists() else {}
     began = time.perf_counter() - before.get("wall_seconds", 0.0)
     since, start = run.step, time.perf_counter()
+    pace = 1
     with collected_signals() as received, Progress(total, "step", initial=run.step, quiet=quiet) as bar:
         for losses in run.steps():
             if run.logs():
@@ -163,9 +164,10 @@ def _loop(run: Transfer, out: Path, quiet: bool) -> None:
                 if distributed.is_main():
                     files.append_jsonl(out / METRICS, record)
                 bar.show({"loss": f"{numbers['loss']:.3f}", "images/s": f"{rate:.1f}"})
+                pace = steps_between(time.perf_counter() - start, run.step - since, run.device)
                 since, start = run.step, time.perf_counter()
             bar.update()
-            stop = agreed(received, run.device, run.logs()) if run.step < total else 0
+            stop = agreed(received, run.device, run.logs() or run.step % pace == 0) if run.step < total else 0
             if run.step == total or run.step % every == 0 or stop:
                 _save(run, out, time.perf_counter() - began)
             if stop:

@@ -18,7 +18,7 @@ from ..data.masks import IGNORE, MaskSet, MaskSource, load_masks
 from ..encoder import TappedEncoder
 from ..evaluation.segmentation_metrics import SegmentationScore
 from ..runtime import distributed
-from ..runtime.device import Precision
+from ..runtime.device import Precision, precise
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from .backbone import DenseBackbone
@@ -75,7 +75,7 @@ class Segmenter(nn.Module):
         maps = self.backbone(self.normalise(images))
         size = (masks.shape[-2], masks.shape[-1])
         counted = (masks != IGNORE).sum()
-        counted = distributed.all_sum(counted.double()) / distributed.world_size()
+        counted = distributed.all_sum(precise(counted)) / distributed.world_size()
         losses = {"segmentation": self._loss(self.head(maps), masks, counted, size)}
         if len(self.auxiliary):
             helped = [self._loss(head(maps), masks, counted, size) for head in self.auxiliary]
@@ -179,7 +179,7 @@ class Segmentation:
                 bar.update(len(images))
         score.matrix, score.boundary = distributed.all_sum(score.matrix), distributed.all_sum(score.boundary)
         found = score.results()
-        truth = score.matrix.sum(1).double()  # (classes,)
+        truth = score.matrix.sum(1).cpu().double()  # (classes,)
         majority = float(truth.max() / truth.sum() / (truth > 0).sum())
         values = zip(self.classes, found.pop("iou"), strict=True)  # type: ignore[arg-type]
         named = {name: None if value != value else round(value, 4) for name, value in values}

@@ -17,7 +17,7 @@ from repre_lite.data.loaders import Batches
 from repre_lite.data.reading import read_image
 from repre_lite.data.stream import StepCrops, Stream
 from repre_lite.data.views import View, Views
-from repre_lite.data.workers import items
+from repre_lite.data.workers import items, watched
 from repre_lite.frameworks import framework_class
 from repre_lite.runtime.errors import UserError
 
@@ -95,6 +95,13 @@ def test_a_worker_that_dies_is_one_line(monkeypatch):
     monkeypatch.setenv("MAIN_PROCESS", str(os.getpid()))
     with pytest.raises(UserError, match="a process that reads images died"):
         list(items(Items(), [0, 2, 3], workers=1))
+
+
+def test_a_pipe_that_the_reader_closed_is_not_a_dead_worker():
+    with pytest.raises(BrokenPipeError), watched():  # `pretrain ... | head`
+        raise BrokenPipeError
+    with pytest.raises(UserError, match="a process that reads images died"), watched():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
 
 class SignalledAsItStarts(Dataset):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 import repre_lite as rl
+from repre_lite.data.view import View
 from repre_lite.recipes import FIELDS, HOW, from_dict, identity, override
 
 
@@ -32,6 +33,9 @@ def test_method_and_encoder_are_merged():
     assert recipe.encoder == {"mlp_ratio": 2}
 
 
+VIEWS = (View(32), View(32))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -47,7 +51,17 @@ def test_method_and_encoder_are_merged():
         ({"clip_norm": 0}, "clip_norm=0 .* give none"),
         ({"betas": (0.9, 1.0)}, "betas="),
         ({"taps": 3, "tap_blocks": (1, 2)}, "taps=3: tap_blocks names 2"),
-        ({"views": ()}, "views"),
+        ({"views": ()}, "views: 0 given; moco_v3 takes 2"),
+        ({"framework": "simclr", "views": VIEWS[:1] * 3}, "views: 3 given; simclr takes 2,"),
+        ({"framework": "dino", "views": VIEWS[:1]}, "views: 1 given; dino takes 2 or more"),
+        ({"framework": "none", "views": VIEWS}, "views: 2 given; none takes 1"),
+        ({"steps": 1e3}, "steps=1000.0: give a whole number, 1 or more"),
+        ({"batch_size": 64.0}, "batch_size=64.0: give a whole number, 2"),
+        ({"epochs": True}, "epochs=True: give a whole number"),
+        ({"base_lr": True}, "base_lr=True: give a number"),
+        ({"scale": "folder", "data": ""}, "data= is empty"),
+        ({"encoder": {"drop_path_rate": 0.1}}, "encoder.drop_path_rate: .*drop_path="),
+        ({"encoder": {"num_classes": 10}}, "encoder.num_classes: "),
         ({"framework": "none", "reconstruction": "detached"}, "framework='none'"),
     ],
 )

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from repre_lite.runtime.device import _has_kernels, describe_device, pick_device, pick_precision, set_threads
+from repre_lite.runtime.device import _has_kernels, describe_device, pick_device, pick_precision, precise, set_threads
 from repre_lite.runtime.errors import UserError
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
@@ -130,7 +131,9 @@ def test_a_device_that_is_not_there_is_a_user_error(monkeypatch):
         ((7, 5), ["sm_70"], True),  # a later one of the same generation
         ((8, 9), ["sm_86"], True),
         ((8, 0), ["sm_86"], False),  # an earlier one
-        ((9, 0), ["sm_80", "compute_80"], False),  # another generation
+        ((9, 0), ["sm_80"], False),  # another generation
+        ((12, 0), ["sm_80", "compute_90"], True),  # compiled when it starts
+        ((7, 0), ["compute_80"], False),
         ((9, 0), ["sm_90a"], True),
         ((12, 0), ["sm_120"], True),
         ((10, 0), ["sm_70", "sm_120"], False),
@@ -142,8 +145,22 @@ def test_kernels_for_a_gpu(gpu, capability, wheel, fits):
     if fits:
         assert pick_device("cuda") == CUDA
     else:
-        with pytest.raises(UserError, match=r"no kernels for Pretended GPU.*constraints-v100\.txt.*device='cpu'"):
+        with pytest.raises(UserError, match=r"no kernels for Pretended GPU.*device='cpu'") as said:
             pick_device("cuda")
+        assert ("constraints-v100.txt" in str(said.value)) == (capability == (7, 0))
+
+
+def test_gpus_of_amd_are_not_judged_by_names_of_nvidia(gpu, monkeypatch):
+    gpu((9, 4), ["gfx942"])
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert pick_device("cuda") == CUDA
+
+
+def test_sums_are_in_fp64_where_it_exists():
+    x = torch.ones(2)
+    assert precise(x).dtype == torch.float64
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert precise(torch.empty(2, device="mps")).dtype == torch.float32
 
 
 def test_threads_variable(monkeypatch):

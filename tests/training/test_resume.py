@@ -66,7 +66,7 @@ def run(half, tmp_path):
 
 def stop_at(step, recipe, out):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_agreed", lambda received, training: 15 if training.step == step else 0)
+        patch.setattr(module, "_agreed", lambda received, training, pace: 15 if training.step == step else 0)
         with pytest.raises(Stopped, match=f"step {step} of"):
             train(recipe, out, quiet=True)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -22,7 +23,7 @@ from repre_lite.repre import RePre
 from repre_lite.runs import CHECKPOINT
 from repre_lite.training.loop import Training, steps
 from repre_lite.training.optim import parameter_groups
-from repre_lite.training.train import Stopped, online_knn, snapshot_steps, train
+from repre_lite.training.train import Stopped, knn_is_due, online_knn, snapshot_steps, train
 
 RECIPE = rl.recipe("scenes", steps=12, batch_size=16, train_images=64, method={"hidden": 64, "out": 32})
 
@@ -121,6 +122,16 @@ def test_kill_and_resume_ends_with_the_same_bits(tmp_path):
     assert not list(killed.glob(".writing-*"))
     steps_logged = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
     assert steps_logged == sorted(set(steps_logged))
+
+
+@pytest.mark.parametrize(
+    ("total", "log_every", "times"), [(300, 3, 2), (780, 7, 4), (19_400, 50, 10), (93_600, 50, 10)]
+)
+def test_online_knn_is_measured_all_along_the_run(total, log_every, times):
+    logged = [step for step in range(1, total + 1) if step % log_every == 0 or step in (1, total)]
+    due = [step for step in logged if knn_is_due(step, total, log_every)]
+    assert len(due) == times and due[-1] == total
+    assert max(b - a for a, b in pairwise([0, *due])) <= max(200, total // 10) + log_every
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path, monkeypatch):
