@@ -4,14 +4,16 @@ repre-lite reproduce local --scale scenes --out runs/reproduce
 python scripts/patch_cosine.py runs/reproduce [--scale scenes] [--out results/patch_cosine.md]
 
 Nothing is trained here: the paired runs of `reproduce local` logged the mean cosine between the patches of an image while
-they trained (last tap, the views of the step, the same in all arms of a seed), and measured it at every tap at their end, on
-512 validation images. The table pairs them by seed, with a 95 % interval.
+they trained (last tap, the views of the step, the same in all arms of a seed; an arm that hides patches is left out, whose
+encoder sees other views), and measured it at every tap at their end, on 512 validation images. The table pairs them by
+seed, with a 95 % interval.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,8 @@ def markdown(made: Table, out: Path) -> str:
     steps, base = moments(made.cells[0]), made.lines[0].labels[0]
     head = ["arm", "cosine", base, "difference", "verdict", "pairs"]
     late = [[f"{place + 1}", arm, *shown] for place, arm, shown in rows(made, out, by_tap)]
-    early = [[f"{steps[place]}", arm, *shown] for place, arm, shown in rows(made, out, logged)]
+    whole = replace(made, lines=tuple(line for line in made.lines if not made.of(line.name)[0].recipe.hide))
+    early = [[f"{steps[place]}", arm, *shown] for place, arm, shown in rows(whole, out, logged)]
     if not late:
         raise UserError(f"{out} holds no pair of finished runs: run `repre-lite reproduce local` first")
     parts = [

@@ -42,10 +42,14 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
     `summary` is that of the run; its accuracies are shown if it has any.
     """
     encoder, recipe = source.encoder, source.recipe
-    framework = recipe.framework if recipe is not None else source.description.get("framework", "unknown")
+    said = source.description.get("framework")  # of a supervised encoder the recipe is that of its rivals
+    framework = said if said == "supervised" or recipe is None else recipe.framework
     reconstruction = recipe.reconstruction if recipe is not None else source.description.get("reconstruction", "none")
     branch = "" if reconstruction in ("none", "detached") else f" with the pixel-reconstruction branch of {REPRE}"
-    tags = ["image-feature-extraction", "timm", "repre-lite", "self-supervised-learning", framework.replace("_", "-")]
+    tags = ["image-feature-extraction", "timm"]
+    if framework is not None:
+        tags += ["repre-lite", "supervised" if framework == "supervised" else "self-supervised-learning"]
+        tags += [framework.replace("_", "-")] * (framework not in ("none", "supervised"))
     size, count = encoder.image_size, sum(parameter.numel() for parameter in encoder.backbone.parameters())
     facts = {
         "architecture": f"`{encoder.timm_name}` with `{json.dumps(encoder.timm_args)}`",
@@ -53,18 +57,22 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
         "input": f"3 x {size} x {size}, RGB, mean {_numbers(source.mean)}, standard deviation {_numbers(source.std)}",
         "output": f"{encoder.width} features",
     }
-    learned = "pixel reconstruction alone" if framework == "none" else f"`{framework}`{branch}"
+    how = "pixel reconstruction alone" if framework == "none" else f"`{framework}`{branch}"
+    learned = {
+        None: "exported by repre-lite; who trained it, on what and under which licence, is not known to it",
+        "supervised": f"trained with labels by repre-lite {__version__}, as a control",
+    }.get(framework, f"pre-trained without labels by repre-lite {__version__}: {how}")
     parts = [
         "---",
         "library_name: timm",
-        "license: mit",
+        *["license: mit"] * (framework is not None),
         "pipeline_tag: image-feature-extraction",
         "tags:",
-        *(f"- {tag}" for tag in tags if tag != "none"),
+        *(f"- {tag}" for tag in tags),
         "---",
         f"# {name}",
         "",
-        f"An image encoder, pre-trained without labels by repre-lite {__version__}: {learned}. It has no classifier; its "
+        f"An image encoder, {learned}. It has no classifier; its "
         "output is a feature vector for k-NN, a linear probe or fine-tuning.",
         "",
         *_table("model", facts),

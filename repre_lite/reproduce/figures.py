@@ -12,7 +12,7 @@ from ..runs import load_run
 from ..runtime.progress import say
 from ..visualize.kit.extra import MissingExtraError
 from .cells import Table
-from .folders import done, folder_of
+from .folders import BROKEN, done, folder_of, summary_of
 from .measures import MEASURES
 from .tables import Result, results
 
@@ -62,7 +62,7 @@ def _attention_and_map(table: Table, out: Path) -> str:
     from ..visualize.kit.drawing import png
 
     held = {cell.line: cell for cell in table.cells if cell.seed == SEED}
-    if not all(done(cell, out) for cell in held.values()):
+    if not all(done(cell, out) and BROKEN not in summary_of(cell, out) for cell in held.values()):
         return ""
     runs = {line.labels[0]: load_run(folder_of(held[line.name], out)) for line in table.lines}
     made = Figure4.compute(runs)

@@ -11,7 +11,7 @@ from ..runs import RECIPE, SUMMARY, difference, read_json, read_recipe
 from ..runtime.errors import UserError
 from ..training.resume import resolved
 from .cells import Cell
-from .measures import wanted_of
+from .measures import TRANSFERRED, transferred_to, wanted_of
 
 CELLS = "cells"
 BROKEN = "error"  # the entry of summary.json of a run whose loss was not finite
@@ -49,6 +49,11 @@ def check(cells: Sequence[Cell], out: Path) -> None:
         folder = folder_of(cell, out)
         if not (folder / RECIPE).exists():
             continue
+        there, here = summary_of(cell, out).get(TRANSFERRED), transferred_to(cell.transfer_data)
+        if there not in (None, here):
+            raise UserError(
+                f"out={out}: the cell {cell.name} was transferred to {there}, not to {here}; choose another folder"
+            )
         held, wanted = identity(read_recipe(folder)[0]), identity(resolved(cell.recipe))
         if (name := difference(wanted, held)) is not None:
             raise UserError(

@@ -37,11 +37,12 @@ def table(
     if fixed:
         size, overrides = primary()["size"], primary()["recipe"] | overrides
         seeds = seeds or primary()["seeds"]
+    seeds = seeds or SEEDS
     size = size or ("small" if scale == "scenes" else "full")
     namer = Namer(scale, size, "local-" if name == "local" else "")
     title, head, lines, measures, more = LAYOUTS[name](namer)
     if name == "local":
-        more["note"] = _note(fixed, seeds, overrides)
+        more["note"] = _note(fixed, size, seeds, overrides)
         more["level"] = primary()["level"]
     else:
         more["note"] = "Exploratory: not part of the primary protocol, which is the table local."
@@ -58,7 +59,7 @@ def table(
             line.supervised,
             transfer_data,
         )
-        for seed in range(seeds or SEEDS)  # seed by seed, so that what is there is paired
+        for seed in range(seeds)  # seed by seed, so that what is there is paired
         for line in lines
     )
     return Table(name, title, scale, head, lines, measures, cells, **more)
@@ -79,13 +80,14 @@ def _recipe(scale: str, size: str, changes: Mapping[str, Any], seed: int, overri
     return recipe(scale, values.pop("framework"), size, **values)
 
 
-def _note(fixed: bool, seeds: int | None, overrides: Mapping[str, Any]) -> str:
+def _note(fixed: bool, size: str, seeds: int, overrides: Mapping[str, Any]) -> str:
     """Whether the runs of `local` are those of the primary protocol."""
     held = primary()
     kept = held["recipe"].keys()
     changed = [
         f"{name} {overrides[name]}" for name in kept & overrides.keys() if overrides[name] != held["recipe"][name]
     ]
+    changed += [f"size {size}"] if size != held["size"] else []
     changed += [f"seeds {seeds}"] if seeds != held["seeds"] else []
     changed += sorted(name for name in overrides.keys() - kept - {"data", "device"})
     if not fixed or changed:

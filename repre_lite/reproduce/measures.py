@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from ..evaluation.score import unfit
 from ..evaluation.supervised import Task, linear_sgd_top1, readable
 from ..frameworks import framework_class
 from ..frameworks.base import LinearProtocol
+from ..hide import hidden_patches
 from ..recipes import Recipe
 from ..runs import ENCODER, SUMMARY, read_json
 from ..transfer import transfer, transfer_recipe
@@ -35,6 +37,7 @@ from .supervised import SOURCE
 SCENES = 500  # validation scenes whose attention is compared with the object
 MASS = 0.6  # of the attention that is kept, as in figure 4
 TRANSFER: dict[str, Any] = {}  # settings of transfer runs other than their scale's
+TRANSFERRED = "transferred_to"  # the entry of summary.json with the images of tables 2 and 3
 DRAWN = 1000  # validation images that are reconstructed
 
 
@@ -155,8 +158,12 @@ def _conflict(subject: Subject) -> dict[str, Any]:
 
     part = (subject.source.val or subject.source.train).subset(subject.recipe.batch_size)
     images = (at_size(part.images[:], subject.recipe.image_size) * 255).round().to(torch.uint8).to(subject.device)
-    views = Views(subject.recipe.views, subject.recipe.seed)(images, 0, torch.arange(len(images)))
-    return {"gradient_cosine": float(TugOfWar.compute(subject.run.model, views).cosine.mean())}
+    rows = torch.arange(len(images), device=images.device)
+    views = Views(subject.recipe.views, subject.recipe.seed)(images, 0, rows)
+    online, share = subject.run.model.framework.online, subject.recipe.hide
+    grid = online.image_size // online.patch
+    hidden = hidden_patches(subject.recipe.seed, 0, rows, share, grid) if share else None
+    return {"gradient_cosine": float(TugOfWar.compute(subject.run.model, views, hidden=hidden).cosine.mean())}
 
 
 def _transferred(subject: Subject, task: str) -> dict[str, Any]:
@@ -171,12 +178,19 @@ def _transferred(subject: Subject, task: str) -> dict[str, Any]:
 
 def _segmentation(subject: Subject) -> dict[str, Any]:
     found = _transferred(subject, "segmentation")
-    return {key: found[key] for key in ("miou", "macc")}
+    return {key: found[key] for key in ("miou", "macc")} | {TRANSFERRED: transferred_to(subject.transfer_data)}
 
 
 def _detection(subject: Subject) -> dict[str, Any]:
     found = _transferred(subject, "detection")
-    return {key: found.get(key) for key in ("box_map", "mask_map")}
+    return {key: found.get(key) for key in ("box_map", "mask_map")} | {
+        TRANSFERRED: transferred_to(subject.transfer_data)
+    }
+
+
+def transferred_to(data: str | None) -> str:
+    """What a cell's summary says of the images of tables 2 and 3."""
+    return "scenes" if data is None else str(Path(data).absolute())
 
 
 @dataclass(frozen=True)

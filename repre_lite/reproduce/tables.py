@@ -24,7 +24,7 @@ from ..runtime import files
 from . import paper
 from .cells import Line, Table, primary
 from .folders import BROKEN, done, folder_of, summary_of
-from .measures import MEASURES, missing
+from .measures import MEASURES, TRANSFERRED, missing
 from .statistics import Paired, paired, verdict
 
 NONE = "–"
@@ -70,6 +70,8 @@ def _result(table: Table, measure: str, line: Line, values: dict[str, dict[int, 
     place, base = line.paper.get(measure, (None, None))
     value = paper.NUMBERS[place].value if place is not None and table.scale == "imagenet1k" else None
     reported, doubt = paper.difference(place, base) if place is not None and base is not None else (None, "")
+    if place is not None and base is None and value is not None:
+        doubt = paper.NUMBERS[place].doubt
     return Result(measure, line, values[line.name], found, said, value, reported, doubt)
 
 
@@ -180,7 +182,7 @@ def _layout(table: Table, held: Sequence[Result], doubts: list[str]) -> tuple[li
             continue
         shown = [by_name[result.line.base], result] if table.beside and result.line.base else [result]
         row = [*result.line.labels, *(_mean(each.values, kind) for each in shown)]
-        row += [NONE if each.paper is None else f"{each.paper:g}" for each in shown if theirs]
+        row += [_printed(each, doubts) for each in shown if theirs]
         row.append(_difference(result.found, kind))
         row += [_reported(result, doubts)] * reported
         seeds = result.found.n if result.found is not None and result.found.n else len(result.values)
@@ -218,6 +220,14 @@ def _doubts(held: Iterable[Result]) -> list[str]:
     return list(dict.fromkeys(result.doubt for result in held if result.doubt))
 
 
+def _printed(result: Result, doubts: list[str]) -> str:
+    """The paper's value; with a mark if it is doubtful and no difference stands beside it that would have the mark."""
+    if result.paper is None:
+        return NONE
+    marked = result.doubt and result.reported is None
+    return f"{result.paper:g}" + (f" ({doubts.index(result.doubt) + 1})" if marked else "")
+
+
 def _reported(result: Result, doubts: list[str]) -> str:
     """The paper's difference, with a mark if it is doubtful."""
     shown = result.reported
@@ -247,6 +257,10 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
         said.append("Paper: Wang et al., RePre (IJCAI 2022), pre-trained on ImageNet-1K; it prints no spread.")
     said += [f"({number}) {doubt}" for number, doubt in enumerate(_doubts(held), 1)]
     said += [f"{MEASURES[key].label}: left out, {why}" for key, why in missing(table.measures).items()]
+    data = sorted({str(at) for cell in table.cells if (at := summary_of(cell, out).get(TRANSFERRED))})
+    said += [f"Segmentation and detection were learned on {' and '.join(data)}."] * bool(data)
+    if any(cell.supervised and cell.recipe.image_size == 224 for cell in table.cells):
+        said.append("Supervised: timm's encoders, trained on all of ImageNet-1K with labels.")
     said += _provenance(table, out)
     for cell in table.cells:
         if broken := summary_of(cell, out).get(BROKEN):

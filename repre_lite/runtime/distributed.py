@@ -200,11 +200,13 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 def _normalised_together(norm: nn.BatchNorm1d | nn.BatchNorm2d, input: Tensor) -> Tensor:
-    """`norm` of `input` (B, C, ...) with the mean and variance of all processes, whose inputs are of one shape."""
+    """`norm` of `input` (B, C, ...) with the mean and variance over all processes, whose inputs may differ in size."""
     x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
     others, shape = [d for d in range(x.ndim) if d != 1], (-1, *[1] * (x.ndim - 2))
-    count = x.numel() // x.shape[1] * world_size()
-    mean = all_sum(x.sum(others)) / count  # (C,)
+    own = x.new_full((1,), x.numel() // x.shape[1])  # values of a channel
+    total = all_sum(torch.cat([x.sum(others), own]))  # (C + 1,)
+    count = total[-1]
+    mean = total[:-1] / count  # (C,)
     variance = all_sum((x - mean.view(shape)).square().sum(others)) / count  # (C,)
     if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
         with torch.no_grad():

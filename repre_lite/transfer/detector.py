@@ -15,6 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
+from ..frameworks.base import no_autocast
 from ..runtime import distributed
 from ..runtime.device import precise
 from ..runtime.randomness import uniform
@@ -115,6 +116,7 @@ class Detector(nn.Module):
                 "mask_head": MaskRCNNHeads(width, (width,) * 4, 1),
                 "mask_predictor": MaskRCNNPredictor(width, width, classes + 1),
             }
+        self.pyramid = pyramid
         self.model = (MaskRCNN if masks else FasterRCNN)(pyramid, **settings)
         held = self.model.transform
         self.model.transform = AsItIs(
@@ -134,7 +136,7 @@ class Detector(nn.Module):
         """
         self.anchors.at(step, rows)
         self.regions.at(step, rows)
-        losses: dict[str, Tensor] = self.model(images, targets)
+        losses: dict[str, Tensor] = self._run(images, targets)
         counts = torch.tensor(
             [self.anchors.taken, self.regions.taken, self.regions.positive],
             device=images[0].device,
@@ -145,8 +147,16 @@ class Detector(nn.Module):
 
     def detect(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
         """torchvision's results for images (3, H, W) in [0, 1]: boxes, labels from 1, scores, masks (n, 1, H, W)."""
-        found: list[dict[str, Tensor]] = self.model(images)
+        found: list[dict[str, Tensor]] = self._run(images)
         return found
+
+    def _run(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """torchvision's model with autocast for the pyramid alone: half precision would round boxes to whole pixels and
+        more, and the suppression of duplicates by classes to tens."""
+        kind = images[0].device.type
+        self.pyramid.compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        with no_autocast(images[0]):
+            return self.model(images, targets)
 
 
 def _pool(names: Sequence[str], finest: int, side: int) -> MultiScaleRoIAlign:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import nullcontext
 
+import torch
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 
+from ..frameworks.base import at_least_fp32
 from ..runtime import distributed
 from ..runtime.errors import UserError
 from .backbone import DenseBackbone
@@ -29,6 +32,7 @@ class Pyramid(nn.Module):
     def __init__(self, backbone: DenseBackbone, width: int) -> None:
         super().__init__()
         self.backbone, self.out_channels = backbone, width
+        self.compute: torch.dtype | None = None  # what autocast computes in, if the caller switches it off around this
         patch = backbone.strides[0]
         if patch & (patch - 1):
             raise UserError(
@@ -46,7 +50,14 @@ class Pyramid(nn.Module):
         self.strides = (*strides, 2 * strides[-1])
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Normalised `images` (B, 3, H, W) -> the levels from fine to coarse, by number."""
+        """Normalised `images` (B, 3, H, W) -> the levels from fine to coarse, by number; in fp32, whatever they are
+        computed in: torchvision takes the number format of its boxes from them."""
+        half = torch.autocast(images.device.type, self.compute) if self.compute is not None else nullcontext()
+        with half:
+            levels = self._levels(images)
+        return OrderedDict((str(i), at_least_fp32(y)) for i, y in enumerate(levels))
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
         maps = self.backbone(images)
         if self.backbone.hierarchical:
             named = OrderedDict((str(i), norm(y)) for i, (norm, y) in enumerate(zip(self.norms, maps, strict=True)))
@@ -54,8 +65,7 @@ class Pyramid(nn.Module):
         else:
             last = self.standardise(maps[-1])
             levels = [level(last) for level in self.levels]
-        levels.append(F.max_pool2d(levels[-1], 1, stride=2))
-        return OrderedDict((str(i), y) for i, y in enumerate(levels))
+        return [*levels, F.max_pool2d(levels[-1], 1, stride=2)]
 
 
 def _level(inside: int, width: int, scale: float) -> nn.Sequential:

@@ -81,6 +81,8 @@ def _one(recipe: TransferRecipe, out: Path, quiet: bool, untrained: bool) -> dic
             if found == NOTHING:
                 files.write_json(out / RECIPE, facts(run, untrained))
         found = distributed.from_main(found, run.device)
+        if found in (FINISHED, UNFINISHED):
+            _check_same(run, out)
         if found == FINISHED:
             say(f"{out}: this run is finished; nothing to do", quiet)
         else:
@@ -124,22 +126,24 @@ def _settings(out: Path) -> dict[str, Any]:
 _NAMES = {field.name for field in dataclasses.fields(TransferRecipe)}
 
 
-def _resume(run: Transfer, out: Path, quiet: bool) -> None:
-    """Continue at the checkpoint in `out`. Raises UserError if images or encoder are not those the run began with."""
+def _check_same(run: Transfer, out: Path) -> None:
+    """Raise UserError if images or encoder are not those the run in `out` began with."""
     held = read_json(out / RECIPE)
     here = facts(run, held.get("untrained", False))
     for name, what in (("fingerprint", "images or annotations"), ("encoder_fingerprint", "encoder")):
         if held.get(name) != here[name]:
-            raise UserError(
-                f"out={out}: the {what} changed since this run began, so it cannot be resumed; choose another folder"
-            )
+            raise UserError(f"out={out}: the {what} changed since this run began; choose another folder")
+
+
+def _resume(run: Transfer, out: Path, quiet: bool) -> None:
+    """Continue at the checkpoint in `out`."""
     path = out / CHECKPOINT
     if path.exists():
         state = read_checkpoint(path, identity(run.recipe))
         try:
             run.load(state)
         except FOREIGN:
-            raise misfit(path, held) from None
+            raise misfit(path, read_json(out / RECIPE)) from None
     if distributed.is_main():
         files.truncate_jsonl(out / METRICS, lambda record: record.get("step", run.step + 1) <= run.step)
     if run.step:

@@ -175,7 +175,7 @@ class Segmentation:
         mine = range(distributed.rank(), len(val), distributed.world_size())
         with Progress(len(mine), "image", "evaluating", delay=2, leave=False, quiet=quiet) as bar:
             for images, masks in batches_of_one_size(val, mine):
-                score.add(masks.to(device), self.predict(images.to(device), precision))
+                score.add(masks.to(device), self.predict(images, precision))
                 bar.update(len(images))
         score.matrix, score.boundary = distributed.all_sum(score.matrix), distributed.all_sum(score.boundary)
         found = score.results()
@@ -187,12 +187,14 @@ class Segmentation:
 
     @torch.no_grad()
     def predict(self, images: Tensor, precision: Precision | None = None) -> Tensor:
-        """Classes of the pixels of uint8 images (B, 3, H, W) of one size: int64 (B, H, W)."""
+        """Classes of the pixels of uint8 images (B, 3, H, W) of one size: int64 (B, H, W), on the model's device."""
         assert self.recipe.short_side is not None and self.recipe.crop is not None
         size = (images.shape[-2], images.shape[-1])
         smaller = enlarged(size, self.recipe.short_side / min(size))
         if smaller != size:
-            images = F.interpolate(images, smaller, mode="bilinear", antialias=True, align_corners=False)
+            # on the CPU: only there can bytes be resized
+            images = F.interpolate(images.cpu(), smaller, mode="bilinear", antialias=True, align_corners=False)
+        images = images.to(self.model.get_buffer("mean").device)
         with (precision or Precision("fp32")).autocast(images.device):
             logits = self.model.slide(self.model.normalise(images), self.recipe.crop)
         return resize(logits, size).argmax(1)
@@ -206,7 +208,7 @@ class Segmentation:
         rows = []
         for i in range(min(most, len(val))):
             image, mask = val[i]
-            rows.append((image, mask, self.predict(image[None].to(device))[0].cpu()))
+            rows.append((image, mask, self.predict(image[None])[0].cpu()))
         draw_masks(rows, len(self.classes), folder / "predictions.png")
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..repre import RePre
+from ..runtime.device import precise
 from ..runtime.errors import UserError
 from .kit import palette
 from .kit.drawing import Figure
@@ -36,8 +37,11 @@ class TugOfWar:
     history: tuple[dict[str, Any], ...] = ()
 
     @classmethod
-    def compute(cls, model: RePre, views: Sequence[Tensor], history: Sequence[dict[str, Any]] = ()) -> TugOfWar:
+    def compute(
+        cls, model: RePre, views: Sequence[Tensor], history: Sequence[dict[str, Any]] = (), hidden: Tensor | None = None
+    ) -> TugOfWar:
         """One forward of `views`, (B, 3, H, W) each in [0, 1], one backward from each loss; `model` is not changed.
+        `hidden`: which patches of view 1 are hidden, as in a recipe with `hide`.
 
         Raises UserError if the encoder does not learn from both losses.
         """
@@ -47,14 +51,14 @@ class TugOfWar:
                 "framework="
             )
         model = copy.deepcopy(model).train()  # batch norm as in training; its statistics belong to the copy
-        losses = model(views)
+        losses = model(views, hidden)
         modules = model.framework.online.backbone.named_modules()
         blocks = {name: list(module.parameters()) for name, module in modules if BLOCK.fullmatch(name)}
         every = [parameter for parameters in blocks.values() for parameter in parameters]
         pulls = []  # for each loss the flat gradient of each block
         for loss in (losses.contrastive, losses.reconstruction):
             gradients = torch.autograd.grad(loss, every, retain_graph=True, materialize_grads=True)
-            parts = iter(gradient.flatten().double() for gradient in gradients)
+            parts = iter(precise(gradient.flatten()) for gradient in gradients)
             pulls.append([torch.cat([next(parts) for _ in parameters]) for parameters in blocks.values()])
         cosine = [float(torch.cosine_similarity(one, two, dim=0)) for one, two in zip(*pulls, strict=True)]
         return cls(

@@ -1,5 +1,6 @@
 """An export is what timm loads: the same features from the same pixels, a card, and never half of it."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,6 +14,7 @@ import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.data.sources import load_source
 from repre_lite.evaluation import EncoderSource, at_size, export, export_encoder, read_source
+from repre_lite.evaluation.card import model_card
 from repre_lite.repre import RePre
 from repre_lite.runs import merge_summary
 from repre_lite.runtime.errors import UserError
@@ -112,6 +114,16 @@ def test_the_card_is_front_matter_and_says_what_and_how(tiny_runs, tmp_path):
     recipe = json.loads(body.split("```json\n")[1].split("```")[0])
     assert recipe["batch_size"] == 8 and "data" not in recipe and "device" not in recipe  # nothing of this machine
     assert str(tmp_path) not in card
+
+
+def test_a_card_claims_no_training_that_it_does_not_know():
+    source = source_of(CASES["vit, narrow"])
+    foreign = model_card(dataclasses.replace(source, recipe=None), "mine", {})
+    assert "who trained it" in foreign
+    assert not any(word in foreign for word in ("license: mit", "without labels", "self-supervised", "unknown"))
+    control = model_card(dataclasses.replace(source, description={"framework": "supervised"}), "mine", {})
+    assert "trained with labels by repre-lite" in control
+    assert "without labels" not in control and "self-supervised" not in control
 
 
 def test_the_code_in_the_card_runs(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,13 @@ from repre_lite.data import masks, sources
 from repre_lite.evaluation import dense, read_source
 from repre_lite.reproduce import measures, runner, supervised, workers
 from repre_lite.reproduce.command import reproduce, write_table
-from repre_lite.reproduce.folders import BROKEN, done, folder_of, left, summary_of
+from repre_lite.reproduce.figures import figure
+from repre_lite.reproduce.folders import BROKEN, check, done, folder_of, left, summary_of
 from repre_lite.reproduce.grid import table
+from repre_lite.reproduce.measures import TRANSFERRED
 from repre_lite.reproduce.runner import run_cells
 from repre_lite.reproduce.workers import side_by_side
+from repre_lite.runs import RECIPE, SUMMARY
 from repre_lite.runtime.errors import NonFiniteError, Stopped, UserError
 from repre_lite.runtime.lock import locked
 from tests.small import SMALL
@@ -187,6 +190,25 @@ def test_another_recipe_under_the_same_name_is_refused(whole):
     with pytest.raises(UserError, match="another recipe .steps is 3 there, 2 here"):
         run_cells(grid(steps=2).cells, whole, quiet=True)
     assert written(whole) == before
+
+
+def test_cells_that_were_transferred_to_other_images_are_refused(tmp_path):
+    cell = table("table3", "scenes", 1, steps=2, **TINY_RECIPE).cells[0]
+    folder = folder_of(cell, tmp_path)
+    folder.mkdir(parents=True)
+    (folder / RECIPE).write_text(json.dumps(asdict(cell.recipe)))
+    (folder / SUMMARY).write_text(json.dumps({"finished": True, "miou": 0.5, "macc": 0.5, TRANSFERRED: "scenes"}))
+    check([cell], tmp_path)
+    with pytest.raises(UserError, match="was transferred to scenes, not to .*streets; choose another folder"):
+        check([replace(cell, transfer_data="streets")], tmp_path)
+
+
+def test_figure4_leaves_a_run_out_that_broke_off(tmp_path):
+    made = table("figure4", "scenes", 1)
+    for cell in made.cells:
+        folder_of(cell, tmp_path).mkdir(parents=True)
+        (folder_of(cell, tmp_path) / SUMMARY).write_text(json.dumps({BROKEN: "the loss is not finite"}))
+    assert figure(made, tmp_path) == ""
 
 
 def test_a_dry_run_lists_cells_and_cost_and_writes_nothing(whole, tmp_path, capsys):

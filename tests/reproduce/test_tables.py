@@ -74,6 +74,30 @@ def test_the_papers_values_stand_at_imagenet1k_only(tmp_path):
     assert "72.8" not in text and "+0.3" in text
 
 
+def test_a_value_of_the_paper_that_cannot_be_right_is_marked_without_a_difference(tmp_path):
+    made = table("table2", "imagenet1k", 1)
+    fill(made, tmp_path, lambda cell: {"box_map": 0.4, "mask_map": 0.3, "transferred_to": "coco"})
+    held = results(made, tmp_path)
+    text = markdown(made, held, tmp_path)
+    alone = [result for result in held if result.line.base is None and result.paper is not None and result.doubt]
+    assert alone and all(f"| {result.paper:g} (" in text for result in alone)
+    assert "Segmentation and detection were learned on coco." in text
+    assert "Supervised: timm's encoders, trained on all of ImageNet-1K with labels." in text
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes", "said"),
+    [
+        ("stl10", {}, "size full)"),
+        ("scenes", {"size": "full"}, "size full)"),
+        ("scenes", {"seeds": 2}, "(seeds 2)"),
+    ],
+)
+def test_the_note_names_what_is_not_the_protocol(scale, changes, said, tmp_path):
+    note = table("local", scale, **changes).note
+    assert said in note and "None" not in note
+
+
 def test_lower_is_better_for_errors_and_cosines_have_no_verdict(tmp_path):
     made = table("local", "scenes", 8)
 

@@ -122,3 +122,34 @@ def test_batches_depend_on_seed_step_and_row():
         x0, y0, x1, y1 = target["boxes"][0].round().long().tolist()
         inside[max(0, y0 - 1) : y1 + 1, max(0, x0 - 1) : x1 + 1] = True
         assert not (target["masks"][0] & ~inside).any()
+
+
+@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro"])
+def test_boxes_are_computed_in_full_precision_under_autocast(arch, monkeypatch):
+    made = pyramid(arch)
+    detector = Detector(made, 3, True, *GREY, short_side=32, long_side=None, regions=8)
+    formats = []
+    backbone = made.backbone.forward
+
+    def watched(images):
+        maps = backbone(images)
+        formats.append((maps[-1] @ maps[-1].mT).dtype)
+        return maps
+
+    monkeypatch.setattr(made.backbone, "forward", watched)
+    filtered = detector.model.rpn.filter_proposals
+
+    def proposals(boxes, *rest):
+        formats.append(boxes.dtype)
+        return filtered(boxes, *rest)
+
+    monkeypatch.setattr(detector.model.rpn, "filter_proposals", proposals)
+    target = {"boxes": torch.tensor([[4.0, 4.0, 20.0, 28.0]]), "labels": torch.tensor([2])}
+    target |= {"masks": torch.ones(1, 32, 32, dtype=torch.uint8)}
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector([torch.rand(3, 32, 32)] * 2, [target] * 2, 0, torch.arange(2))
+        found = detector.eval().detect([torch.rand(3, 32, 32)])[0]
+    assert formats == [torch.bfloat16, torch.float32] * 2
+    assert {loss.dtype for loss in losses.values()} == {torch.float32} == {found["boxes"].dtype, found["scores"].dtype}
+    detector.train()([torch.rand(3, 32, 32)] * 2, [target] * 2, 0, torch.arange(2))
+    assert formats[4:] == [torch.float32] * 2  # without autocast

@@ -127,6 +127,17 @@ def test_a_frozen_encoder_is_unchanged_and_a_trained_one_is_not(vit, street, who
     assert not torch.equal(trained[prefix + name], before[name])
 
 
+def test_a_finished_run_of_another_encoder_is_not_the_answer(vit, street, whole, tmp_path):
+    other = tmp_path / "other.safetensors"
+    tensors, described = files.load_tensors(vit)
+    files.save_tensors(other, {name: x + 1 for name, x in tensors.items()}, described)
+    refused(recipe(str(other), street), whole, "the encoder changed since this run began; choose another folder")
+    moved = shutil.copytree(street, tmp_path / "street")
+    assert transfer(recipe(vit, moved), whole, quiet=True)["finished"]  # the same images in another place
+    shutil.copy(moved / "labels/train/0.png", moved / "labels/train/3.png")
+    refused(recipe(vit, moved), whole, "the images or annotations changed since this run began")
+
+
 def test_what_changed_since_a_run_began_is_refused(vit, swin, street, tmp_path):
     half = tmp_path / "half"
     moved = shutil.copytree(street, tmp_path / "street")
