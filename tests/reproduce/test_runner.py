@@ -196,7 +196,7 @@ def test_cells_that_were_transferred_to_other_images_are_refused(tmp_path):
     cell = table("table3", "scenes", 1, steps=2, **TINY_RECIPE).cells[0]
     folder = folder_of(cell, tmp_path)
     folder.mkdir(parents=True)
-    (folder / RECIPE).write_text(json.dumps(asdict(cell.recipe)))
+    (folder / RECIPE).write_text(json.dumps(asdict(cell.recipe) | {"mean": [0.5] * 3}))
     (folder / SUMMARY).write_text(json.dumps({"finished": True, "miou": 0.5, "macc": 0.5, TRANSFERRED: "scenes"}))
     check([cell], tmp_path)
     with pytest.raises(UserError, match="was transferred to scenes, not to .*streets; choose another folder"):
