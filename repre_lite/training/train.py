@@ -56,7 +56,9 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
     """
     recipe, out = resolved(recipe), Path(out)
     if inspect(recipe, out) == FINISHED:
-        say(f"{out}: this run is finished; nothing to do", quiet)
+        held = read_json(out / RECIPE).get("data")
+        other = f", on the images of {held}" * (held != recipe.data)
+        say(f"{out}: this run is finished{other}; nothing to do", quiet)
         return load_run(out)
     with contextlib.ExitStack() as stack, enough_memory(), watched():
         if distributed.is_main() and out.is_dir():

@@ -67,7 +67,7 @@ def test_run_folder_keeps_the_contract(run_folder):
 def test_again_does_nothing_and_another_recipe_is_refused(run_folder, capsys):
     before = (run_folder / "metrics.jsonl").read_bytes()
     assert pretrain(run_folder, "--scale", "scenes", "--snapshots", "2") == 0
-    assert "finished" in capsys.readouterr().out
+    assert "this run is finished; nothing to do" in capsys.readouterr().out
     assert pretrain(run_folder, "--scale", "scenes", "--seed", "1") == 2
     assert "seed" in capsys.readouterr().err
     assert (run_folder / "metrics.jsonl").read_bytes() == before
@@ -144,6 +144,9 @@ def test_own_pictures_with_labels_and_without(tree, tmp_path, capsys):
     )
     assert main(["evaluate", str(tmp_path / "b")]) == 0
     assert "skipped" in capsys.readouterr().out
+    for data, said in ((flat, "finished; nothing"), (tmp_path, f"finished, on the images of {flat}; nothing")):
+        pretrain(tmp_path / "b", "--scale", "folder", "--size", "small", "--data", str(data), "--batch-size", "8")
+        assert said in capsys.readouterr().out
 
 
 BAD = [
