@@ -20,6 +20,9 @@ from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from ..runtime.text import plain_text
 from ..visualize.kit.extra import extra
+from . import checks
+from .checks import exercise
+from .checks.exercise import DOTS
 
 CHECK = re.compile(r"checks\.check_(\w+)\(")
 EXERCISE = "raises-exception"  # the tag of a cell with an exercise: as it is handed out, its check fails
@@ -103,16 +106,26 @@ def _exercise(cell: Any) -> str | None:
 
 
 def _grade(path: Path, cell: Any, name: str, reached: bool, stopped: str) -> Grade:
-    errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
-    if STUB in cell.source or any(error.ename == "NotImplementedError" for error in errors):
-        return Grade(str(path), name, "not attempted", "")
-    if not reached:
+    """Right is what the check called solved; a stub counts as an attempt only where the check ran on it and refused."""
+    outputs = cell.get("outputs", [])
+    said = "".join(output.text for output in outputs if output.output_type == "stream").splitlines()
+    check = getattr(checks, f"check_{name}", None)
+    if check is not None and any(line.endswith(check.solved) for line in said):
+        return Grade(str(path), name, "right", check.solved)
+    errors = [output for output in outputs if output.output_type == "error"]
+    if not reached and STUB not in cell.source:
         return Grade(str(path), name, "not reached", stopped)
-    if errors:
-        message = COLOUR.sub("", f"{errors[0].ename}: {errors[0].evalue}").splitlines()[0]
-        return Grade(str(path), name, "wrong", message)
-    said = "".join(output.text for output in cell.outputs if output.output_type == "stream").splitlines()
-    return Grade(str(path), name, "right", said[-1] if said else "")
+    if not errors or any(_untouched(error, cell.source) for error in errors):
+        return Grade(str(path), name, "not attempted", "")
+    message = COLOUR.sub("", f"{errors[0].ename}: {errors[0].evalue}").splitlines()[0]
+    return Grade(str(path), name, "wrong", message)
+
+
+def _untouched(error: Any, source: str) -> bool:
+    """Whether an error is that of an exercise as it is handed out: its stub's or its dots', or raised before the check."""
+    if error.ename == "NotImplementedError":
+        return error.evalue == DOTS or (STUB in source and error.evalue in source)
+    return STUB in source and not any(Path(exercise.__file__).name in line for line in error.traceback)
 
 
 def _table(grades: Sequence[Grade]) -> str:

@@ -38,6 +38,33 @@ def test_every_exercise_gets_its_grade(tmp_path, capsys):
     assert "1 of 4 exercises are right" in capsys.readouterr().out
 
 
+def test_what_counts_as_an_attempt(tmp_path):
+    stub = STUB.splitlines()[1]
+    torch_error = "import torch\ndef f(t, o, c):\n    return torch.tensor([1, 2]).softmax(0)\n"
+    caught = f"{WRONG}try:\n    {CHECK.strip()}\nexcept AssertionError:\n    pass\n#{CHECK}"
+    cases = [
+        (RIGHT + stub + CHECK, "right"),  # the stub below the return
+        (RIGHT.replace("return", "# raise NotImplementedError('the moving average')\n    return") + CHECK, "right"),
+        (WRONG + stub + CHECK, "wrong"),
+        (torch_error + CHECK, "wrong"),  # torch's own NotImplementedError
+        (torch_error + stub + CHECK, "wrong"),
+        ("def f(t, o, c):\n    t.nothing\n" + stub + CHECK, "wrong"),
+        (RIGHT + "print('seen', end=' ')" + CHECK + "\n1 / 0", "right"),
+        (RIGHT + CHECK.replace("check_", "check_no_"), "wrong"),  # no such check
+        ("missing\n" + STUB + CHECK, "not attempted"),
+        (RIGHT + CHECK.replace("checks", "# checks"), "not attempted"),
+        (caught.replace("#\n", "# "), "not attempted"),
+    ]
+    path = notebook(tmp_path / "a.ipynb", *(source for source, _ in cases))
+    book = nbformat.read(path, as_version=4)
+    for cell in book.cells[1:]:
+        cell.metadata["tags"] = ["raises-exception"]
+    nbformat.write(book, path)
+    grades = run(path, 100)
+    assert [g.result for g in grades] == [result for _, result in cases]
+    assert {g.message for g in grades if g.result == "right"} == {"moving average: right"}
+
+
 def test_the_time_limit_and_a_process_that_dies(tmp_path):
     endless = notebook(tmp_path / "a.ipynb", RIGHT + CHECK, "while True: pass", RIGHT + CHECK)
     assert [g.result for g in run(endless, 20)] == ["right", "not reached"]

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .comparing import same
 
+DOTS = "put your answer in the place of the three dots"
+
 
 class Wrong(NamedTuple):
     """A typical wrong answer, and the hint for it."""
@@ -43,7 +45,7 @@ class Exercise:
     def __call__(self, answer: Any) -> None:
         """Judge `answer`."""
         if answer is ...:
-            raise NotImplementedError("put your answer in the place of the three dots")
+            raise NotImplementedError(DOTS)
         fault = self.fault(answer)
         if fault:
             raise AssertionError(fault)
