@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,8 @@ check_rollout = Fill(
     watch=values,
     right=(
         lambda attention: _product(_mixed(attention)),
-        lambda attention: torch.from_numpy(rollout(attention.numpy())[-1]),
+        lambda attention: rollout(attention.numpy())[-1],
+        lambda attention: _product(_mixed(attention)).tolist(),
         lambda attention: torch.linalg.multi_dot(_mixed(attention)[::-1]),
     ),
     wrong=(
@@ -149,6 +151,10 @@ def _area_under_curve(attention: Tensor, mask: Tensor) -> float:
     return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
 
 
+def _correlation(attention: Tensor, mask: Tensor) -> Tensor:
+    return torch.corrcoef(torch.stack([attention, mask.float()]))[0, 1]
+
+
 check_object_score = Open(
     task="`score(attention, mask)`, both (N,), mask bool: a number that is higher the more attention lies on the object "
     "and does not depend on how large the object is if attention is spread evenly.",
@@ -158,12 +164,21 @@ check_object_score = Open(
         lambda attention, mask: attention[mask].sum() / attention.sum() - mask.float().mean(),
         lambda attention, mask: float(attention[mask].mean() / attention.mean()),
         _area_under_curve,
+        lambda attention, mask: torch.nan_to_num(_correlation(attention, mask)),
     ),
     rules=(
         Rule(
             lambda score: score(_even(), _object(10)) is not None,
             "return a number",
             (lambda attention, mask: None,),
+        ),
+        Rule(
+            lambda score: not math.isnan(float(score(_even(), _object(10)))),
+            "an even map gives nan: its standard deviation is 0, beware of dividing by it",
+            (
+                _correlation,
+                lambda attention, mask: float(((attention - attention.mean()) / attention.std())[mask].mean()),
+            ),
         ),
         Rule(
             lambda score: (

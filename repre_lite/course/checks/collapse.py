@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -230,14 +231,20 @@ def _trained(loss: Callable[[Tensor, Tensor, nn.Module], Tensor], steps: int = 6
     return float(embedding_std(z1)), float(agreement)
 
 
-def _learns(loss: Callable[[Tensor, Tensor, nn.Module], Tensor]) -> bool:
+def _slope(loss: Callable[[Tensor, Tensor, nn.Module], Tensor]) -> Tensor:
+    """The gradient to both embeddings, (2, B, D); zero if there is none."""
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(2, 16, 8, generator=draw).requires_grad_()
     value = loss(z[0], z[1], mlp(8, 16, 8, layers=2))
-    if not isinstance(value, Tensor) or value.dim() or not value.requires_grad:
-        return False
-    gradient = torch.autograd.grad(value, z, allow_unused=True)[0]
-    return gradient is not None and bool(gradient.abs().sum() > 0)
+    found = None
+    if isinstance(value, Tensor) and not value.dim() and value.requires_grad:
+        found = torch.autograd.grad(value, z, allow_unused=True)[0]
+    return torch.zeros(2, 16, 8) if found is None else found
+
+
+def _pushed_apart(z1: Tensor, z2: Tensor, predictor: nn.Module) -> Tensor:
+    """Distances of all points, with a root that has no slope where a point meets itself."""
+    return _agree(z1, z2) - (z1[:, None] - z1[None]).square().sum(2).sqrt().mean()
 
 
 check_protection = Open(
@@ -251,13 +258,19 @@ check_protection = Open(
     ),
     rules=(
         Rule(
-            _learns,
+            lambda loss: bool((_slope(loss) != 0).any()),
             "return one number as a tensor, with a gradient to the embeddings",
             (
                 lambda z1, z2, predictor: None,
                 lambda z1, z2, predictor: _agree(z1.detach(), z2.detach()),
                 lambda z1, z2, predictor: -F.cosine_similarity(z1, z2),
             ),
+        ),
+        Rule(
+            lambda loss: not bool(_slope(loss).isnan().any()) and not math.isnan(_trained(loss)[0]),
+            "the weights become nan: a root of 0 has no slope and a logarithm of 0 no value; add a small number before "
+            "you take it",
+            (_pushed_apart,),
         ),
         Rule(
             lambda loss: _trained(loss)[0] > 0.4,

@@ -146,11 +146,22 @@ def _gives(loss: Callable[[Tensor, Tensor], Tensor], z1: Tensor, z2: Tensor) -> 
     return float(torch.as_tensor(loss(z1, z2)).detach())
 
 
-def _slope(loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
+def _slope(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The gradient to both embeddings, (2, B, D); zero if there is none."""
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(2, 8, 8, generator=draw).requires_grad_()
     value = loss(z[0], z[1])
-    return value.requires_grad and bool(torch.autograd.grad(value, z)[0].abs().sum() > 0)
+    return torch.autograd.grad(value, z)[0] if value.requires_grad else torch.zeros(2, 8, 8)
+
+
+def _pushed_apart(z1: Tensor, z2: Tensor) -> Tensor:
+    """Distances of all points, with a root that has no slope where a point meets itself."""
+    return _distances(z1, z2).mean() - (z1[:, None] - z1[None]).square().sum(2).sqrt().mean()
+
+
+def _barlow_twins(z1: Tensor, z2: Tensor, smallest: float) -> Tensor:
+    one, two = ((z - z.mean(0)) / (z.std(0) + smallest) for z in (z1, z2))
+    return (one.T @ two / len(z1) - torch.eye(z1.shape[1])).square().sum()
 
 
 def _blind_to_order(loss: Callable[[Tensor, Tensor], Tensor]) -> bool:
@@ -169,6 +180,7 @@ check_own_contrast = Open(
         lambda z1, z2: _distances(z1, z2).mean() + _uniformity(z1, z2),
         lambda z1, z2: F.mse_loss(z1, z2) + _variance(z1) + _variance(z2),
         lambda z1, z2: (_cosines(z1, z2) - torch.eye(len(z1))).square().mean(),
+        lambda z1, z2: _barlow_twins(z1, z2, 1e-6),
     ),
     rules=(
         Rule(
@@ -177,14 +189,25 @@ check_own_contrast = Open(
             (lambda z1, z2: None, _distances, lambda z1, z2: _distances(z1, z2).mean().item()),
         ),
         Rule(
-            _slope,
+            lambda loss: bool((_slope(loss) != 0).any()),
             "no gradient reaches the embeddings, so nothing would be learned: is something detached?",
             (lambda z1, z2: losses.info_nce(z1.detach(), z2.detach(), 0.2), lambda z1, z2: torch.zeros(())),
+        ),
+        Rule(
+            lambda loss: not bool(_slope(loss).isnan().any()),
+            "the gradient is nan: a root of 0 has no slope and a logarithm of 0 no value; add a small number before you "
+            "take it",
+            (_pushed_apart,),
         ),
         Rule(
             lambda loss: _gives(loss, _spread(), _spread()) < _gives(loss, _spread(), _spread().roll(1, 0)) - 1e-4,
             "pairs that agree should cost less than the same points paired wrongly: something has to pull",
             (_uniformity, lambda z1, z2: F.cosine_similarity(z1, z2).mean()),
+        ),
+        Rule(
+            lambda loss: not math.isnan(_gives(loss, *[torch.ones(8, 8)] * 2)),
+            "for equal embeddings the loss is nan: beware of 0 divided by 0",
+            (lambda z1, z2: _barlow_twins(z1, z2, 0.0),),
         ),
         Rule(
             lambda loss: _gives(loss, *[torch.ones(8, 8)] * 2) > _gives(loss, _spread(), _spread()) + 1e-4,

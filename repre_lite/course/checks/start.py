@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -164,6 +165,8 @@ check_colourful = Open(
     right=(
         lambda image: (image - image.mean(0)).abs().mean(),
         lambda image: float(image.std(0).mean()),
+        lambda image: image.numpy().std(0).mean(),
+        lambda image: (_spread(image) / image.max(0).values.clamp(min=1e-6)).mean(),
         lambda image: _spread(image).mean(),
         _hasler,
     ),
@@ -177,6 +180,11 @@ check_colourful = Open(
             lambda measure: measure(_image()) is not None,
             "nothing is returned: is the return statement missing?",
             (lambda image: None,),
+        ),
+        Rule(
+            lambda measure: not any(math.isnan(float(measure(grey))) for grey in _grey()),
+            "a grey image, such as a black one, gives nan: beware of 0 divided by 0",
+            (lambda image: (_spread(image) / image.max(0).values).mean(),),
         ),
         Rule(
             lambda measure: all(abs(float(measure(grey))) < 2e-3 for grey in _grey()),

@@ -188,6 +188,12 @@ check_own_weighting = Open(
             (lambda losses, s: (s * losses).sum(), lambda losses, s: (s * losses).sum() + (1 - s).square().sum()),
         ),
         Rule(
+            lambda w: not bool(_rest(w).isnan().any()),
+            "as s is learned, the total becomes nan: s may turn negative, and then it has no root and no logarithm; take "
+            "those of exp(s)",
+            (lambda losses, s: ((-s).exp() * losses / 2 + s.sqrt()).sum(),),
+        ),
+        Rule(
             lambda w: bool((_rest(w) > 0.02).all()),
             "on losses of 2 and 0.1 a weight goes to zero: something has to keep it up, a price for a small weight",
             (
