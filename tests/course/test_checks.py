@@ -72,6 +72,10 @@ def test_an_unusual_wrong_value_of_the_right_shape():
         checks.check_uncertainty_total(lambda losses, s: losses + 0 * s)
     with pytest.raises(AssertionError, match="returns a float"):
         checks.check_uncertainty_total(lambda losses, s: losses.sum().item())
+    with pytest.raises(AssertionError, match="returns a str; return a tensor$"):  # where no gradient is compared
+        checks.check_iou(lambda matrix: "many")
+    with pytest.raises(AssertionError, match=r"the shape is \(2,\), but it should be \(3,\)"):
+        checks.check_iou(lambda matrix: [0.5, 0.5])
 
 
 def test_a_gradient_that_is_cut_is_named():

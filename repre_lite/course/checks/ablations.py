@@ -38,7 +38,8 @@ check_half_width = Fill(
     right=(
         lambda differences, t: t * differences.std() / len(differences) ** 0.5,
         _by_hand,
-        lambda differences, t: torch.tensor(t * statistics.stdev(differences.tolist()) / len(differences) ** 0.5),
+        lambda differences, t: t * statistics.stdev(differences.tolist()) / len(differences) ** 0.5,
+        lambda differences, t: t * differences.numpy().std(ddof=1) / len(differences) ** 0.5,
     ),
     wrong=(
         Wrong(

@@ -6,6 +6,7 @@ effects. `Prediction`: a value, compared with what is measured. `Open`: anything
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,11 @@ def gradients(function: Callable[..., Any], *arguments: Any) -> tuple[Any, list[
 
 
 def values(function: Callable[..., Any], *arguments: Any) -> tuple[Any, list[Tensor | None]]:
-    """The value of a function of copies of its arguments, without a gradient."""
-    return function(*[a.clone() if isinstance(a, Tensor) else a for a in arguments]), []
+    """The value of a function of copies of its arguments, without a gradient; numbers in any container as a tensor."""
+    value = function(*[a.clone() if isinstance(a, Tensor) else a for a in arguments])
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # what holds no numbers stays as it is
+        value = torch.as_tensor(value)
+    return value, []
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ class Fill(Exercise):
         if value is None and expected is not None:
             return "the function returns None: is the return statement missing?"
         if isinstance(expected, Tensor) and not isinstance(value, Tensor):
-            return f"the function returns a {type(value).__name__}; return a tensor, which can carry a gradient"
+            why = ", which can carry a gradient" if self.watch is gradients else ""
+            return f"the function returns a {type(value).__name__}; return a tensor{why}"
         if isinstance(expected, Tensor) and value.shape != expected.shape:
             return f"the shape is {tuple(value.shape)}, but it should be {tuple(expected.shape)}. {self.otherwise}"
         if same(value, expected) and self.watch is gradients:

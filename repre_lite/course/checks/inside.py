@@ -43,7 +43,7 @@ check_patch_cosine = Fill(
     solved="patch cosine: right for 2 taps",
     cases=_taps,
     watch=values,
-    right=(patch_cosine, _one_by_one, _masked),
+    right=(patch_cosine, _one_by_one, _masked, lambda tap: patch_cosine(tap).tolist()),
     wrong=(
         Wrong(
             lambda tap: _cosines(tap).mean((1, 2)),

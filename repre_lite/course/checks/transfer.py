@@ -40,6 +40,9 @@ check_iou = Fill(
     right=(
         iou,
         _by_loop,
+        lambda matrix: _by_loop(matrix).tolist(),
+        lambda matrix: list(_by_loop(matrix)),
+        lambda matrix: iou(matrix).numpy(),
         lambda matrix: matrix.diag() / (matrix.sum(0) + matrix.sum(1) - matrix.diag()),
     ),
     wrong=(
