@@ -7,6 +7,8 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import torch
@@ -187,6 +189,10 @@ check_reached_parts = Prediction(
             "that is the arm `detached`. Here the taps carry the gradient on into the encoder, which is the point of "
             "RePre",
         ),
+        Wrong(
+            {"encoder", "decoder"},
+            "the right parts; the encoder that is trained is called online in the list above",
+        ),
         Wrong({"online"}, "the loss is computed from what the decoder returns, so the decoder learns too"),
         Wrong(
             {"online", "decoder", "weighting"},
@@ -226,6 +232,13 @@ def _flips(gains: Sequence[float], sides: int = 2) -> float:
     return sum(at_least) / len(sums)
 
 
+def _random_flips(gains: Sequence[float], draw: torch.Generator | None = None) -> float:
+    """The share of 2,000 random patterns of signs whose sum is at least as large."""
+    values = torch.tensor([float(gain) for gain in gains])
+    signs = torch.randint(0, 2, (2000, len(values)), generator=draw) * 2 - 1
+    return float(((signs * values).sum(1).abs() >= values.sum().abs() - 1e-6 * values.abs().sum()).float().mean())
+
+
 def _t_test(gains: Sequence[float]) -> float:
     """Two-sided, by a sum over the density of Student's t."""
     x = torch.as_tensor(gains, dtype=torch.float64)
@@ -243,10 +256,16 @@ GAINS = [1.2, 0.4, 2.0]
 check_chance = Open(
     task="`chance(gains)`: how often chance alone gives paired differences at least as one-sided as these, from 0 to 1.",
     solved="chance: symmetric, without a unit, and sure only with many seeds",
-    right=(_sign_test, _flips, _t_test),
+    right=(
+        _sign_test,
+        _flips,
+        _t_test,
+        lambda gains: Fraction(_flips(gains)),
+        lambda gains: _random_flips(gains, torch.Generator().manual_seed(0)),
+    ),
     rules=(
         Rule(
-            lambda f: isinstance(f(GAINS), (int, float, Tensor)) and not isinstance(f(GAINS), bool),
+            lambda f: isinstance(f(GAINS), (Real, Tensor)) and not isinstance(f(GAINS), bool),
             "return a number from 0 to 1, not a verdict",
             (lambda gains: None, lambda gains: sum(gains) > 0),
         ),
@@ -257,6 +276,11 @@ check_chance = Open(
                 lambda gains: sum(gains) / len(gains),
                 lambda gains: float(torch.tensor(gains).mean() / torch.tensor(gains).std()),
             ),
+        ),
+        Rule(
+            lambda f: len({float(f(GAINS)) for _ in range(4)}) == 1,
+            "two calls give two answers: seed the generator, or go through all patterns of signs",
+            (_random_flips,),
         ),
         Rule(
             lambda f: math.isclose(float(f(GAINS)), float(f([10 * g for g in GAINS])), abs_tol=1e-6),
