@@ -127,8 +127,8 @@ def _conv(channels_in: int, channels: int, side: int = 1, groups: int = 1) -> nn
     return nn.Conv2d(channels_in, channels, side, padding=side // 2, groups=groups)
 
 
-def _pair() -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(0)
+def _pair(seed: int = 0) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, 3, CHANNELS, 4, 4, generator=draw)
     return a.requires_grad_(), b.requires_grad_()
 
@@ -149,10 +149,10 @@ def _reads(build: Callable[[int], nn.Module], which: int) -> bool:
 
 
 def _bends(build: Callable[[int], nn.Module]) -> bool:
-    """Whether the module is more than linear: f(a) + f(-a) is not twice f(0)."""
-    net, (a, b) = build(CHANNELS), _pair()
+    """Whether the module is more than linear: f(x + y) + f(0) is not f(x) + f(y)."""
+    net, (a, b), (c, d) = build(CHANNELS), _pair(), _pair(1)
     with torch.no_grad():
-        return not torch.allclose(net(a, b) + net(-a, -b), 2 * net(0 * a, 0 * b), atol=1e-4)
+        return not torch.allclose(net(a + c, b + d) + net(0 * a, 0 * b), net(a, b) + net(c, d), atol=1e-4)
 
 
 def _size(build: Callable[[int], nn.Module]) -> int:
@@ -166,6 +166,7 @@ check_own_fusion = Open(
     right=(
         lambda c: _Net(lambda d, s, conv: conv(d + s).relu(), _conv(c, c, 3)),
         lambda c: _Net(lambda d, s, conv: conv(torch.cat([d, s], 1)).relu(), _conv(2 * c, c)),
+        lambda c: _Net(lambda d, s, conv: conv(d + s).tanh(), nn.Conv2d(c, c, 1, bias=False)),
         lambda c: _Net(lambda d, s, gate: d + gate(d).sigmoid() * s, _conv(c, c)),
         lambda c: _Net(
             lambda d, s, mix, join: F.gelu(join(mix(torch.cat([d, s], 1)))),
