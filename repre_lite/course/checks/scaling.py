@@ -147,7 +147,7 @@ def _changed(name: str, value: Any) -> Callable[[], Any]:
 
 def _three(answer: Any) -> bool:
     return (
-        isinstance(answer, tuple)
+        isinstance(answer, (tuple, list))
         and len(answer) == 3
         and all(isinstance(arm, Recipe) for arm in answer[:2])
         and hasattr(answer[2], "__len__")
@@ -166,6 +166,7 @@ check_comparison = Open(
     right=(
         _answer(*_arms(), (0, 1, 2)),
         _answer(*_arms(framework="simclr"), range(5)),
+        lambda: [*_arms(), [0, 1, 2]],
         _answer(
             *(
                 dataclasses.replace(arm, reconstruction=how)

@@ -229,7 +229,8 @@ check_own_view = Open(
         Rule(
             lambda build: _left(build()) >= CLASS,
             "a linear map names the class of fewer than 20 % of the scenes: too much is lost. Are the crops too small to "
-            "show what the image is?",
+            "show what the image is? Or are the colours changed so much that the class, which they lean towards, goes with "
+            "them (hue, solarisation, grey)?",
             (_view((0.08, 0.2), **_STRONG), _view((0.02, 0.05), flip=0.5, **_STRONG)),
         ),
     ),
