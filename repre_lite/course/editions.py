@@ -24,6 +24,7 @@ LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)((?:#[^)\s]*)?\))")
 STUB = "NotImplementedError"
 WIDGET = re.compile(r"\.widget\([^()]*\)\s*$")
 LIVE = "This widget is live in the notebook; the figure above it shows the same."
+LIVE_ONLY = "This widget is live in the notebook."  # all the visuals of a run: no figure shows the same
 FIRST = """\
 # A hosted notebook brings its own torch. Keep it, and add what the course needs.
 import importlib.metadata as installed
@@ -148,7 +149,8 @@ def _prepare(cell: Any, reading: str) -> None:
     """A code cell for the page: no error of an unsolved exercise, a sentence for a widget, text for every figure."""
     cell.outputs = [o for o in cell.outputs if not (o.output_type == "error" and STUB in o.ename)]
     if WIDGET.search(cell.source) and not cell.outputs:
-        cell.outputs = [extra("nbformat").v4.new_output("display_data", {"text/html": f"<p class=live>{LIVE}</p>"})]
+        text = f"<p class=live>{LIVE_ONLY if 'Explorer(' in cell.source else LIVE}</p>"
+        cell.outputs = [extra("nbformat").v4.new_output("display_data", {"text/html": text})]
     for output in cell.outputs:
         if "image/png" in output.get("data", {}):
             output.metadata = {**output.metadata, "image/png": {"alt": reading}}

@@ -124,8 +124,14 @@ def test_a_page_loads_nothing_and_its_links_lead_somewhere(book, lesson):
     assert "../source/repre_lite/encoder.py.txt" in page.links and "https://example.org" in page.links
     assert "03_reconstruction_decoder.html#x" in page.links and "index.html" in page.links
     assert page.alts == ['A "curve" that falls to L.']
-    assert "live in the notebook" in text and "NotImplementedError: x" not in text
+    assert editions.LIVE in text and "NotImplementedError: x" not in text
     assert text.count("<svg") == 2 and "# costs $5" in re.sub(r"<[^>]+>", "", text)
+
+
+def test_a_widget_without_a_figure_beside_it_names_none(book, lesson):
+    book.cells[3].source = "Explorer(run).widget()"
+    text = editions.page(book, lesson, [lesson], str)
+    assert editions.LIVE_ONLY in text and "figure above" not in text
 
 
 def test_the_index_links_to_every_lesson(lesson):
