@@ -24,6 +24,7 @@ ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|Users|root|tmp|work|mnt|usr|opt|va
 INSTALLS = re.compile(r"(?<![\w.])(?:pip3?|wget|curl|conda)\s")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in tracebacks; its closing letter would hide the path that follows
 UNNAMED_IMAGE = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
+IN_HTML = re.compile(r"</summary>.+(?:\n.+)*")  # up to an empty line this is HTML, which knows no Markdown
 MEASURED = re.compile(r"\d\.\d|\d ?%")  # in an output
 PLOTS_VALUES = re.compile(r"\.(?:plot|hist|scatter|bar|barh|errorbar|imshow|figure)\(")
 ASSERTS = re.compile(r"^\s*(?:assert |checks\.compare\()", re.M)
@@ -104,6 +105,8 @@ def complaints(notebook):
             found.append(f"an absolute path: {cell.source[:40]!r}")
         if cell.cell_type == "markdown" and UNNAMED_IMAGE.search(cell.source):
             found.append(f"an image without alternative text: {cell.source[:40]!r}")
+        if cell.cell_type == "markdown" and any("`" in part for part in IN_HTML.findall(cell.source)):
+            found.append(f"Markdown on a line of HTML: {cell.source[:40]!r}")
     return found
 
 
@@ -341,6 +344,9 @@ FAULTS = {
     ),
     "an absolute path: 'x.shape": lambda book: book.cells[3].outputs[0].update(text="C:" + "\\data"),
     "without alternative text": lambda book: book.cells[0].update(source=book.cells[0].source + "![](README.md)"),
+    "Markdown on a line of HTML": lambda book: book.cells[-1].update(
+        source="<details><summary>Hint</summary>Call\n`f`.</details>\n\n<summary>Solution</summary>\n\n`x`"
+    ),
     "an image without": lambda book: book.cells[0].update(source=book.cells[0].source + '<img src="x.png">'),
 }
 
