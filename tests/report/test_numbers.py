@@ -31,6 +31,11 @@ def test_means_spreads_and_paired_differences(runs):
     assert not any(row[0].startswith("reconstruction L1") and len(row) == 3 and "seed" in row[2] for row in rows)
     both = cells(summary(group([one, two, none])))
     assert ["k-NN top-1", "-6.0 points", "seed 0: -6.0 points"] in both
+    found = {"linear_sgd_top1": 0.4, "finetune_top1_untrained": 0.3, "dense_miou": 0.25, "patch_cosine_untrained": 0.5}
+    evaluated = cells(summary(group([with_summary(runs["none-0"], **found)])))
+    assert ["linear probe by SGD, top-1", "40.0 %"] in evaluated and ["mIoU of patch probes", "25.0 %"] in evaluated
+    assert ["fine-tuned top-1, untrained", "30.0 %"] in evaluated
+    assert ["cosine between patches, untrained", "0.500"] in evaluated
     alone = summary(group([none]))
     assert "no standard deviation" in alone and "Difference" not in alone
     assert "no seed in common" in summary(group([none, two]))
