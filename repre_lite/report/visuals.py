@@ -17,7 +17,7 @@ from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
 from ..visualize import Visual
-from ..visualize.bench import SNAPSHOT_BYTES, Bench
+from ..visualize.bench import SNAPSHOT_BYTES, Bench, alike
 from ..visualize.dense import DenseProbe
 from ..visualize.embedding import Embedding
 from ..visualize.inspector import Inspector
@@ -125,12 +125,9 @@ def bench(arms: list[Arm], snapshot_bytes: int = SNAPSHOT_BYTES) -> Bench:
     if reason is not None:
         raise UserError(reason)
     runs = [arm.runs[0] for arm in arms]
-    like = [
-        i
-        for i, run in enumerate(runs)
-        if (run.encoder.image_size, run.encoder.tap_grids) == (first.image_size, first.tap_grids)
-        and why_not(run.encoder, run.decoder) is None
-    ][:MOST_RUNS]
+    like = [i for i, run in enumerate(runs) if alike(run.encoder, first) and why_not(run.encoder, run.decoder) is None][
+        :MOST_RUNS
+    ]
     weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
     if weights > MOST_WEIGHTS:
         raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page; choose a smaller encoder")

@@ -85,10 +85,10 @@ class Bench:
             reason = why_not(run.encoder, run.decoder)
             if reason is not None:
                 raise UserError(f"{run.folder.name}: {reason}; use another visual for this run")
-            if (run.encoder.image_size, run.encoder.tap_grids) != (first.image_size, first.tap_grids):
+            if not alike(run.encoder, first):
                 raise UserError(
-                    f"{run.folder.name}: image size or grid differs from {runs[0].folder.name}'s; "
-                    "choose runs of one image size and patch grid"
+                    f"{run.folder.name}: image size, grid or taps differ from {runs[0].folder.name}'s; "
+                    "choose runs of one image size, patch grid and tap_blocks="
                 )
         own = runs[0].images()
         order = torch.randperm(len(own), generator=generator(0, "bench"))
@@ -246,9 +246,16 @@ class Bench:
         return " ".join(parts)
 
 
+def alike(one: TappedEncoder, other: TappedEncoder) -> bool:
+    """Whether two encoders fit on one bench: images of one size, and taps at the same places."""
+    return (one.image_size, one.tap_grids, one.tap_indices) == (other.image_size, other.tap_grids, other.tap_indices)
+
+
 def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
-    """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread."""
-    models = [(step, run.at(step)) for step in run.snapshots[:-1]] if len(run.snapshots) > 2 else []
+    """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
+    snapshots hold another encoder than the one whose taps the decoder reads, as DINO's do."""
+    has_moments = len(run.snapshots) > 2 and run.evaluated is run.encoder
+    models = [(step, run.at(step)) for step in run.snapshots[:-1]] if has_moments else []
     stages = [Stage(step, model.framework.evaluated, model.decoder) for step, model in models]
     last = Stage(int(run.summary.get("steps", 0)), run.encoder, run.decoder)
     size = sum(p.numel() for part in (last.encoder, last.decoder) if part is not None for p in part.parameters())

@@ -1,5 +1,6 @@
 """The bench in a real browser, from a file and offline: the numbers of torch, every control, the reader's own image."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 
 import repre_lite as rl
+from repre_lite.report.arms import group
+from repre_lite.report.visuals import bench as bench_of_arms
 from repre_lite.visualize import Bench
 
 READY = "() => !document.querySelector('.repre-lite p').textContent.includes('starting')"
@@ -137,6 +140,11 @@ def test_runs_that_do_not_go_together_are_refused(tiny_runs):
     other = Run(run.folder, swin, RePre.from_recipe(swin).eval(), [], {})
     with pytest.raises(rl.UserError, match="plain ViTs"):
         Bench.compute([run, other])
+    elsewhere = rl.recipe("scenes", tap_blocks=(2, 4, 5, 7), method={"hidden": 16, "out": 8}, decoder_width=8)
+    moved = Run(run.folder, elsewhere, RePre.from_recipe(elsewhere).eval(), [], {})
+    with pytest.raises(rl.UserError, match="grid or taps differ"):
+        Bench.compute([run, moved])
+    assert len(bench_of_arms(group([run, moved])).subjects) == 1
 
 
 def test_the_figure_shows_every_look_and_no_empty_axis(bench):
@@ -153,3 +161,19 @@ def test_only_as_many_moments_as_fit(tiny_runs):
     run = rl.load_run(tiny_runs["multi-0"])
     assert [s.step for s in Bench.compute([run]).subjects[0].stages] == [0, 1, 4]
     assert [s.step for s in Bench.compute([run], snapshot_bytes=0).subjects[0].stages] == [4]
+
+
+def test_dino_has_no_earlier_moments_since_snapshots_hold_its_target(tiny_runs):
+    from repre_lite.repre import RePre
+    from repre_lite.runs import Run
+
+    class Often(Run):
+        snapshots = (0, 1, 4)
+
+        def at(self, step):
+            return self.model
+
+    folder, method = tiny_runs["multi-0"], {"hidden": 16, "out": 8, "prototypes": 16}
+    recipe = dataclasses.replace(rl.load_run(folder).recipe, framework="dino", method=method)
+    run = Often(folder, recipe, RePre.from_recipe(recipe).eval(), [], {"steps": 4})
+    assert [stage.step for stage in Bench.compute([run]).subjects[0].stages] == [4]
