@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +24,21 @@ from .kit.extra import extra
 from .kit.panel import panel
 from .levels import colours
 
+NO_DECODER = "no decoder"
+NO_TAPS = "no reconstruction: snapshots hold the target, the decoder reads the online encoder"
+
 
 @dataclass(frozen=True)
 class Moment:
-    """One snapshot. `reconstruction` (H, W, 3), clipped for display, and its `l1`, or None without a decoder. Of each of L
-    blocks (stages of a Swin): `attention` (h, w), see `BlockAttention.overall`; `features` (h, w, 3), three principal
+    """One snapshot. `reconstruction` (H, W, 3), clipped for display, and its `l1`, or None, and `missing` says why. Of each
+    of L blocks (stages of a Swin): `attention` (h, w), see `BlockAttention.overall`; `features` (h, w, 3), three principal
     components as colours."""
 
     reconstruction: np.ndarray | None
     l1: float | None
     attention: tuple[np.ndarray, ...]
     features: tuple[np.ndarray, ...]
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Scrubber:
     def draw(self, axes: Any, moment: Moment, block: int) -> Any:
         """Reconstruction, attention and features of one moment into three matplotlib axes; returns the attention map."""
         if moment.reconstruction is None:
-            axes[0].text(0.5, 0.5, "no decoder", ha="center", va="center", fontsize=9)
+            size = 9 if moment.missing == NO_DECODER else 6
+            axes[0].text(0.5, 0.5, textwrap.fill(moment.missing, 20), ha="center", va="center", fontsize=size)
             axes[0].set(xticks=[], yticks=[], aspect="equal")
         else:
             show_image(axes[0], moment.reconstruction)
@@ -127,7 +133,11 @@ class Scrubber:
             first, last = ({n: m[i] for n, m in self.moments.items()} for i in (0, -1))
             changes = [f"{n} from L1 {first[n].l1:.3f} to {last[n].l1:.3f}" for n in first if first[n].l1 is not None]
             return f"{len(self.steps)} moments of {', '.join(self.moments)} at {self.depth} depths; " + (
-                f"reconstructions go {'; '.join(changes)}." if changes else "none has a decoder."
+                f"reconstructions go {'; '.join(changes)}."
+                if changes
+                else "none has a decoder."
+                if all(moment.missing == NO_DECODER for moment in first.values())
+                else f"{NO_TAPS}."
             )
         block = self.depth - 1 if block is None else block
         parts = []
@@ -155,14 +165,17 @@ def _moment(model: RePre, image: Tensor) -> Moment:
     encoder = model.framework.evaluated
     depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
     blocks, (_, features) = capture(encoder.backbone, model.normalise(image), tuple(range(depth)))
-    shown, l1 = None, None
-    if model.decoder is not None and encoder is model.framework.online:  # the decoder reads the online encoder's taps
+    shown, l1, missing = None, None, NO_DECODER if model.decoder is None else NO_TAPS
+    if model.decoder is not None and encoder is model.framework.online:
         reconstruction = model.decoder([features[index] for index in encoder.tap_indices])[0]  # (3, H, W)
         shown = reconstruction.clamp(0, 1).permute(1, 2, 0).numpy()
         l1 = float((reconstruction - image).abs().mean())
     if is_hierarchical(encoder.backbone):
         blocks = list({block.grid: block for block in blocks}.values())  # the last block of each stage
-    return Moment(shown, l1, tuple(block.overall() for block in blocks), tuple(colours(tap[0]) for tap in features))
+    attention = tuple(block.overall() for block in blocks)
+    return Moment(
+        shown, l1, attention, tuple(colours(tap[0]) for tap in features), "" if shown is not None else missing
+    )
 
 
 def _steady(moments: list[Moment]) -> tuple[Moment, ...]:

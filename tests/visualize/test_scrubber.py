@@ -87,6 +87,22 @@ def test_widget_moves_through_time_and_depth(scrubber):
     assert len(seen) == 6
 
 
+def test_snapshots_of_dino_hold_the_target_which_the_decoder_does_not_read(run, view):
+    recipe = rl.recipe("scenes", "dino", decoder_width=8, method={"hidden": 16, "out": 8, "prototypes": 16})
+    untrained = RePre.from_recipe(recipe, run.mean, run.std).eval()
+
+    class Twice(type(run)):
+        snapshots = (0, 1)
+
+        def at(self, step):
+            return untrained
+
+    scrubber = Scrubber.compute({"DINO": Twice(run.folder, recipe, untrained, [], {})}, view)
+    assert "snapshots hold the target" in scrubber.describe() and "no decoder" not in scrubber.describe()
+    drawn = scrubber.figure(0).axes
+    assert any("the decoder reads" in " ".join(text.get_text().split()) for axis in drawn for text in axis.texts)
+
+
 def test_a_bare_framework_has_no_reconstruction_and_a_swin_no_class_token(tiny_runs, run, view):
     bare = rl.load_run(tiny_runs["none-0"])
     with pytest.raises(UserError, match="none-0: the runs have no snapshots at the same steps.*snapshots=8"):
