@@ -150,5 +150,7 @@ class DenseProbe:
         return f"{'; '.join(parts) or 'nothing was measured'}."
 
     def widget(self) -> Any:
-        """A slider over the images."""
-        return panel(self, image=extra("ipywidgets").IntSlider(0, 0, max(0, len(self.images) - 1), description="image"))
+        """A slider over the images, if there are any."""
+        if not len(self.images):
+            return panel(self)
+        return panel(self, image=extra("ipywidgets").IntSlider(0, 0, len(self.images) - 1, description="image"))

@@ -45,7 +45,7 @@ class TugOfWar:
 
         Raises UserError if the encoder does not learn from both losses.
         """
-        if model.decoder is None or model.detached or model.weights[0] is None:
+        if model.decoder is None or model.detached or not all(model.weights):  # None or 0: a loss that is not learned
             raise UserError(
                 "a tug of war needs two losses that train the encoder: reconstruction=multi or single and a contrastive "
                 "framework="

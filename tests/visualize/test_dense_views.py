@@ -1,5 +1,6 @@
 """Dense predictions beside the truth, and probe accuracy by depth."""
 
+import html
 import json
 import shutil
 
@@ -60,6 +61,7 @@ def test_without_masks_there_are_depths_only(run, tmp_path):
     )
     shown = DenseProbe.of_run(rl.load_run(folder))
     assert len(shown.images) == 0 and len(shown.figure().axes) == 1 and "mIoU" in shown.describe()
+    assert shown.widget().sentence.value == html.escape(shown.describe())
 
 
 def test_dense_must_have_been_measured(tiny_runs):

@@ -102,7 +102,14 @@ def test_figure_and_widget(case):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"reconstruction": "none"}, {"reconstruction": "detached"}, {"framework": "none", "method": {}}]
+    "changes",
+    [
+        {"reconstruction": "none"},
+        {"reconstruction": "detached"},
+        {"framework": "none", "method": {}},
+        {"weighting": "fixed:0,1"},
+        {"weighting": "fixed:1,0"},
+    ],
 )
 def test_one_loss_alone_does_not_pull_against_anything(changes):
     changes = {"method": {"hidden": 16, "out": 8}} | changes
