@@ -20,7 +20,7 @@ from .formula import draw_formulas
 
 PAGE = Path(__file__).with_name("page.html")
 GIVEN_AWAY = re.compile(r"<details><summary>(?:Solution|Answer)[^<]*</summary>.*?</details>\n*", re.S)
-LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)((?:#[^)\s]*)?)\)")
 STUB = "NotImplementedError"
 WIDGET = re.compile(r"\.widget\([^()]*\)\s*$")
 LIVE = "This widget is live in the notebook; the figure above it shows the same."
@@ -87,12 +87,17 @@ def hosted(notebook: Any, address: str, packages: Sequence[str]) -> Any:
     return book
 
 
-def linked(notebook: Any, target_of: Callable[[str], str]) -> Any:
-    """A copy whose links inside the repository lead to `target_of` what they lead to."""
+def linked(notebook: Any, target_of: Callable[[str], str | None]) -> Any:
+    """A copy whose links inside the repository lead to `target_of` what they lead to; None leaves their text alone."""
+
+    def link(found: re.Match[str]) -> str:
+        target = target_of(found[2])
+        return found[1] if target is None else f"[{found[1]}]({target}{found[3]})"
+
     book = copy.deepcopy(notebook)
     for cell in book.cells:
         if cell.cell_type == "markdown":
-            cell.source = LINK.sub(lambda found: f"{found[1]}{target_of(found[2])}{found[3]}", cell.source)
+            cell.source = LINK.sub(link, cell.source)
     return book
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..runtime.errors import UserError
+from ..visualize.kit.extra import extra
+from . import editions
 
 WORK = Path("work")
+SOURCE = "source"  # in it, what the lessons link to: JupyterLab opens nothing outside its root
 
 
 def lab(reset: str | None = None, no_browser: bool = False, more: Sequence[str] = ()) -> int:
@@ -80,7 +82,7 @@ def check_jupyter(options: Sequence[str]) -> None:
 
 
 def copy_lessons(lessons: Sequence[Path], reset: str | None) -> None:
-    """Copy into work/ the lessons that are not there yet, and the one to `reset`."""
+    """Copy into work/ the lessons that are not there yet, and the one to `reset`, with the files that they link to."""
     if WORK.exists() and not WORK.is_dir():
         raise UserError(f"{WORK}: a file is in the way; rename it, or run lab in another folder")
     try:
@@ -92,8 +94,31 @@ def copy_lessons(lessons: Sequence[Path], reset: str | None) -> None:
                 copy.rename(kept)
                 print(f"{copy} is restored; your version is kept as {kept}")
             if not copy.exists():
-                half = WORK / f".{lesson.name}.writing"
-                shutil.copyfile(lesson, half)
-                half.replace(copy)
+                book = editions.linked(editions.read(lesson), copy_target)
+                _write(copy, extra("nbformat").writes(book).encode() + b"\n")
     except OSError as error:
         raise UserError(f"{WORK}: {error.strerror}; run lab in a folder you may write to") from None
+
+
+def copy_target(target: str) -> str | None:
+    """Copy a file that a lesson links to, such as `../repre_lite/encoder.py`, into work/source/ if it is not there yet.
+
+    Returns the link to it from the working copy: as it was for other lessons, None for a file that an installed package
+    does not have.
+    """
+    if not target.startswith("../"):
+        return target
+    name = target.removeprefix("../")
+    original, copy = Path(__file__).parents[2] / name, WORK / SOURCE / name
+    if not original.is_file():
+        return None
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _write(copy, original.read_bytes())
+    return f"{SOURCE}/{name}"
+
+
+def _write(path: Path, data: bytes) -> None:
+    half = path.with_name(f".{path.name}.writing")
+    half.write_bytes(data)
+    half.replace(path)

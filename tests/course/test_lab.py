@@ -1,14 +1,18 @@
 """`repre-lite lab`: a private copy of the lessons, options handed on, and one line if it cannot start."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from repre_lite.cli import main
-from repre_lite.course import lab
+from repre_lite.course import editions, lab
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -19,6 +23,12 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setattr(lab, "run", lambda command: commands.append(list(command)) or 0)
     monkeypatch.setattr(lab.os, "geteuid", lambda: 1000, raising=False)
     return commands
+
+
+def alike(copy, lesson):
+    """Whether a working copy is the lesson but for its links."""
+    one, other = (editions.linked(editions.read(path), lambda target: None) for path in (copy, lesson))
+    return one == other
 
 
 def refused(capsys, *options):
@@ -32,8 +42,8 @@ def refused(capsys, *options):
 def test_all_lessons_are_copied_and_jupyter_started_on_them(started, tmp_path):
     assert main(["lab", "--no-browser"]) == 0
     lessons = lab.find_lessons()
-    assert sorted(p.name for p in (tmp_path / "work").iterdir()) == [p.name for p in lessons]
-    assert all((tmp_path / "work" / p.name).read_bytes() == p.read_bytes() for p in lessons)
+    assert sorted(p.name for p in (tmp_path / "work").iterdir()) == [*(p.name for p in lessons), "source"]
+    assert all(alike(tmp_path / "work" / p.name, p) for p in lessons)
     command = started[0]
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
     assert "--ServerApp.root_dir=work" in command and "--no-browser" in command
@@ -67,9 +77,43 @@ def test_what_a_reader_wrote_stays_and_reset_keeps_it(started, tmp_path, capsys)
     number = first.name[:2]
     assert main(["lab", "--reset", str(int(number))]) == 0
     (lesson,) = (p for p in lab.find_lessons() if p.name == first.name)
-    assert first.read_bytes() == lesson.read_bytes() and second.read_text() == "mine too"
+    assert alike(first, lesson) and second.read_text() == "mine too"
     (kept,) = (tmp_path / "work").glob(f"{first.stem}-*.ipynb")
     assert kept.read_text() == "mine" and kept.name in capsys.readouterr().out
+
+
+def links(folder):
+    """The targets of all lessons in a folder, relative to it."""
+    return {target for path in folder.glob("[0-9]*.ipynb") for target in editions.links(editions.read(path))}
+
+
+def test_links_lead_to_files_inside_the_working_copy(started, tmp_path):
+    work = tmp_path / "work"
+    main(["lab"])
+    found = links(work)
+    assert len(found) > 20 and all((work / target).is_file() and ".." not in target for target in found)
+    mine = work / "source/repre_lite/encoder.py"
+    assert mine.read_bytes() == (ROOT / "repre_lite/encoder.py").read_bytes()
+    mine.write_text("mine")
+    main(["lab", "--reset", "02"])
+    assert mine.read_text() == "mine" and links(work) == found
+
+
+def test_what_an_installed_package_does_not_have_is_text(started, tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "repre_lite"
+    (package / "course").mkdir(parents=True)
+    for target in links(ROOT / "notebooks"):
+        if target.startswith("../repre_lite/"):
+            file = package.parent / target.removeprefix("../")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("installed")
+    shutil.copytree(ROOT / "notebooks", package / "_notebooks")
+    monkeypatch.setattr(lab, "__file__", str(package / "course" / "lab.py"))
+    main(["lab"])
+    work = tmp_path / "work"
+    assert all((work / target).is_file() for target in links(work))
+    assert {path.name for path in (work / "source").iterdir()} == {"repre_lite"}
+    assert alike(work / "03_reconstruction_decoder.ipynb", ROOT / "notebooks/03_reconstruction_decoder.ipynb")
 
 
 @pytest.mark.parametrize("number", ["77", "", "000", "x"])
@@ -84,27 +128,30 @@ def test_a_file_called_work(started, tmp_path, capsys):
     assert (tmp_path / "work").read_text() == "mine" and not started
 
 
-@pytest.mark.parametrize("function", ["mkdir", "replace", "copyfile"])
+@pytest.mark.parametrize("function", ["mkdir", "replace", "write_bytes"])
 def test_a_folder_that_cannot_be_written(function, started, capsys, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(lab.shutil if function == "copyfile" else lab.Path, function, refuse)
+    monkeypatch.setattr(lab.Path, function, refuse)
     assert "Read-only file system" in refused(capsys) and not started
 
 
 def test_an_interrupted_copy_is_done_again(started, tmp_path, monkeypatch):
-    copy = lab.shutil.copyfile
+    write = lab.Path.write_bytes
 
-    def half(source, target):
-        target.write_text("half")
+    def half(path, data):
+        write(path, data[: len(data) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab.shutil, "copyfile", half)
+    monkeypatch.setattr(lab.Path, "write_bytes", half)
     assert main(["lab"]) == 130
-    monkeypatch.setattr(lab.shutil, "copyfile", copy)
+    monkeypatch.setattr(lab.Path, "write_bytes", write)
     assert main(["lab"]) == 0
-    assert all((tmp_path / "work" / p.name).read_bytes() == p.read_bytes() for p in lab.find_lessons())
+    assert all(alike(tmp_path / "work" / p.name, p) for p in lab.find_lessons())
+    assert (tmp_path / "work/source/repre_lite/encoder.py").read_bytes() == (
+        ROOT / "repre_lite/encoder.py"
+    ).read_bytes()
 
 
 def test_without_jupyterlab(started, tmp_path, capsys, monkeypatch):
