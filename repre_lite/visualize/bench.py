@@ -86,10 +86,8 @@ class Bench:
             if reason is not None:
                 raise UserError(f"{run.folder.name}: {reason}; use another visual for this run")
             if not alike(run.encoder, first):
-                raise UserError(
-                    f"{run.folder.name}: image size, grid or taps differ from {runs[0].folder.name}'s; "
-                    "choose runs of one image size, patch grid and tap_blocks="
-                )
+                names = f"{run.folder.name}: image size, grid or taps differ from {runs[0].folder.name}'s"
+                raise UserError(f"{names}; choose runs of one image size, patch grid and tap_blocks=")
         own = runs[0].images()
         order = torch.randperm(len(own), generator=generator(0, "bench"))
         if images is None:
@@ -254,8 +252,8 @@ def alike(one: TappedEncoder, other: TappedEncoder) -> bool:
 def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
     """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
     snapshots hold another encoder than the one whose taps the decoder reads, as DINO's do."""
-    has_moments = len(run.snapshots) > 2 and run.evaluated is run.encoder
-    models = [(step, run.at(step)) for step in run.snapshots[:-1]] if has_moments else []
+    steps = run.snapshots[:-1] if len(run.snapshots) > 2 and run.evaluated is run.encoder else ()
+    models = [(step, run.at(step)) for step in steps]
     stages = [Stage(step, model.framework.evaluated, model.decoder) for step, model in models]
     last = Stage(int(run.summary.get("steps", 0)), run.encoder, run.decoder)
     size = sum(p.numel() for part in (last.encoder, last.decoder) if part is not None for p in part.parameters())
