@@ -77,11 +77,11 @@ def run(path: Path, seconds: int) -> list[Grade]:
         ) from None
     for cell in notebook.cells:
         cell.update({"outputs": [], "execution_count": None} if cell.cell_type == "code" else {})
-    deadline = time.monotonic() + seconds
     client = nbclient.NotebookClient(notebook, timeout=seconds, allow_errors=True, kernel_name="python3", resources={})
     reached, stopped = 0, ""
     try:
         with client.setup_kernel(env=_environment()):
+            deadline = time.monotonic() + seconds
             for reached, cell in enumerate(notebook.cells):
                 client.timeout = max(1, int(deadline - time.monotonic()))
                 client.execute_cell(cell, reached)
