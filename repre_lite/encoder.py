@@ -285,11 +285,8 @@ def build_encoder(
     try:
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
     except Exception as error:  # whatever timm raises for arguments that do not fit
-        asked, remedy = f"image_size={image_size}", "choose another image_size="
-        if timm_args:
-            asked = ", ".join([asked, *(f"encoder.{key}={value}" for key, value in timm_args.items())])
-            remedy = "change these settings"
-        raise UserError(f"arch={name} does not take {asked}: {_first_line(error)}; {remedy}") from None
+        asked = "".join([f"image_size={image_size}", *(f", encoder.{key}={value}" for key, value in timm_args.items())])
+        raise UserError(f"arch={name} does not take {asked}: {_first_line(error)}; change these settings") from None
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
     initialise_encoder(backbone, encoder_init)
