@@ -286,7 +286,8 @@ def build_encoder(
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
     except Exception as error:  # whatever timm raises for arguments that do not fit
         asked = "".join([f"image_size={image_size}", *(f", encoder.{key}={value}" for key, value in timm_args.items())])
-        raise UserError(f"arch={name} does not take {asked}: {_first_line(error)}; change these settings") from None
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"arch={name} does not take {asked}: {said}; change these settings") from None
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
     initialise_encoder(backbone, encoder_init)
@@ -295,7 +296,3 @@ def build_encoder(
     if freeze_patch_projection and not is_hierarchical(backbone):
         freeze_projection(backbone)
     return encoder
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
