@@ -269,13 +269,12 @@ def build_encoder(
     freeze_patch_projection: bool = False,
     **timm_args: Any,
 ) -> TappedEncoder:
-    """A new, untrained encoder with taps.
+    """A new, untrained encoder with taps. Raises UserError for values that do not fit together.
 
     `name`: `vit_micro vit_tiny vit_small vit_base swin_micro swin_tiny` or any timm ViT or Swin; `image_size` and
     `patch_size` in pixels; `taps` (K) or `tap_blocks` (which): see `tap_indices`; `drop_path` in [0, 1).
     `encoder_init`: "timm", "moco_v3" or "dino"; `positions`: "learned" or "sincos"; `freeze_patch_projection` (neither
-    of the two affects a Swin): see `initialise`. `timm_args` go to `timm.create_model` (such as `num_heads=12`, MoCo
-    v3's ViT-S). Raises UserError for values that do not fit together.
+    of the two affects a Swin): see `initialise`. `timm_args` go to `timm.create_model`: `num_heads=12` is MoCo v3's.
     """
     image_size = square(image_size)
     timm_name, arguments = architecture(name, image_size, patch_size)
@@ -285,9 +284,8 @@ def build_encoder(
     try:
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
     except Exception as error:  # whatever timm raises for arguments that do not fit
-        asked = "".join([f"image_size={image_size}", *(f", encoder.{key}={value}" for key, value in timm_args.items())])
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"arch={name} does not take {asked}: {said}; change these settings") from None
+        asked = "".join(f", encoder.{key}={value}" for key, value in timm_args.items())
+        raise UserError(f"arch={name} does not take image_size={image_size}{asked}: {_first_line(error)}; change these settings") from None  # fmt: skip
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
     initialise_encoder(backbone, encoder_init)
@@ -296,3 +294,7 @@ def build_encoder(
     if freeze_patch_projection and not is_hierarchical(backbone):
         freeze_projection(backbone)
     return encoder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
