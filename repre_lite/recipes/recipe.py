@@ -202,7 +202,9 @@ def check(recipe: Recipe) -> None:
     cls, count = framework_class(recipe.framework), len(recipe.views)
     if count < cls.view_count or (count > cls.view_count and not cls.local_crops):
         most = " or more" * cls.local_crops
-        raise UserError(f"views: {count} given; {recipe.framework} takes {cls.view_count}{most}, change their number")
+        raise UserError(
+            f"views: {count} given, but {recipe.framework} takes {cls.view_count}{most}; change their number"
+        )
     if recipe.views[0].size != recipe.image_size:
         raise UserError(
             f"views: the first view is reconstructed, so its size must be image_size={recipe.image_size}; "

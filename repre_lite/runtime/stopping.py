@@ -30,14 +30,14 @@ def collected_signals() -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
-def steps_between(seconds: float, steps: int, device: torch.device) -> int:
+def steps_between(per_second: float, device: torch.device) -> int:
     """How many steps may pass from one agreement to the next, the same in all processes: those of PATIENCE seconds.
 
-    `seconds`: how long the last `steps` took. All processes must call it.
+    `per_second`: how many steps are taken. All processes must call it.
     """
     if distributed.world_size() == 1:
         return 1
-    mine = max(1, min(50, int(PATIENCE * steps / max(seconds, 1e-9))))
+    mine = max(1, min(50, int(PATIENCE * per_second)))
     return int(distributed.all_min(torch.tensor(mine, device=device)))
 
 

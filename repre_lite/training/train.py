@@ -127,6 +127,7 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
             if training.logs():
                 rate = (step - since) * recipe.batch_size / (time.perf_counter() - start)
                 logged = training.report(losses, views, rate)
+                pace = steps_between(rate / recipe.batch_size, training.device)
                 rewind.keep()
                 record = logged.record()
                 if knn_is_due(step, total, training.log_every):
@@ -137,7 +138,6 @@ def _loop(training: Training, rewind: Rewind, out: Path, quiet: bool) -> None:
                     records.append(files.finite(record))
                     _warn(bar, records, held, said)
                 _show(bar, logged, online)
-                pace = steps_between(time.perf_counter() - start, step - since, training.device)
                 since, start = step, time.perf_counter()
             bar.update()
             if step in snapshots:

@@ -162,13 +162,13 @@ def _loop(run: Transfer, out: Path, quiet: bool) -> None:
             if run.logs():
                 numbers = run.report(losses)
                 rate = (run.step - since) * recipe.batch_size / (time.perf_counter() - start)
+                pace = steps_between(rate / recipe.batch_size, run.device)
                 epoch = (run.step - 1) // run.task.batches.steps_per_epoch
                 lr = run.optimiser.param_groups[0]["lr"] / run.optimiser.param_groups[0]["factor"]
                 record = {"step": run.step, "epoch": epoch, **numbers, "lr": lr, "images_per_second": rate}
                 if distributed.is_main():
                     files.append_jsonl(out / METRICS, record)
                 bar.show({"loss": f"{numbers['loss']:.3f}", "images/s": f"{rate:.1f}"})
-                pace = steps_between(time.perf_counter() - start, run.step - since, run.device)
                 since, start = run.step, time.perf_counter()
             bar.update()
             stop = agreed(received, run.device, run.logs() or run.step % pace == 0) if run.step < total else 0
