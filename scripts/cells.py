@@ -120,7 +120,7 @@ def run(
     """Train by a recipe and return the figures.
 
     They are k-NN (and linear probe) of the trained and k-NN of the untrained encoder, losses of the first and the last
-    step, collapse gauges, reconstruction error; with `every`, k-NN after every so many steps too. A run that breaks off
+    step, collapse gauges, reconstruction error; with `every`, k-NN each time this number of steps is taken. A run that breaks off
     gives `error` instead.
     """
     torch.set_num_threads(1)

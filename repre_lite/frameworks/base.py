@@ -170,7 +170,7 @@ def symmetric_views(size: int) -> tuple[View, ...]:
 def encode_views(encoder: TappedEncoder, views: Sequence[Tensor], taps: int = 0) -> list[Features]:
     """Features of each view; those of the first `taps` views include their taps.
 
-    Neighbours of one size share a forward pass if `together` says so.
+    Adjacent views of one size share a forward pass if `together` says so.
     """
     if not together(views[0]):
         return [encoder(view, taps=index < taps) for index, view in enumerate(views)]

@@ -33,6 +33,8 @@ def table(
         raise UserError(f"scale={scale!r}: choose one of {', '.join(SCALES)}")
     if seeds is not None and seeds < 1:
         raise UserError(f"seeds={seeds}: give 1 or more")
+    if transfer_data == "":
+        raise UserError("transfer_data= is empty; give a folder of images and labels, or leave it out for the scenes")
     fixed = name == "local" and scale in primary()["scales"] and size in (None, primary()["size"])
     if fixed:
         size, overrides = primary()["size"], primary()["recipe"] | overrides

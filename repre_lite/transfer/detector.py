@@ -151,8 +151,8 @@ class Detector(nn.Module):
         return found
 
     def _run(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        """torchvision's model with autocast for the pyramid alone: half precision would round boxes to whole pixels and
-        more, and the suppression of duplicates by classes to tens."""
+        """torchvision's model, with autocast for the pyramid alone: in half precision boxes would be rounded to several
+        pixels, and duplicates would survive."""
         kind = images[0].device.type
         self.pyramid.compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         with no_autocast(images[0]):

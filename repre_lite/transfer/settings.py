@@ -78,6 +78,8 @@ class TransferRecipe:
             raise UserError(f"drop_path={self.drop_path}: give a rate, 0 or more and below 1")
         if self.task == "segmentation" and self.batch_size < 2:
             raise UserError(f"batch_size={self.batch_size}: the heads normalise over a batch; give 2 or more")
+        if self.data == "":  # pathlib would take it for the working directory
+            raise UserError("data= is empty; give the folder of images and annotations")
         if self.scale == "scenes" and self.data is not None:
             raise UserError(f"data={self.data} cannot be used with scale=scenes, which are drawn; use scale=folder")
         if self.scale != "scenes" and self.data is None:

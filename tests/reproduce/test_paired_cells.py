@@ -105,4 +105,6 @@ def test_unknown_names_are_refused():
     for arguments in (("table9",), ("table1", "mars"), ("table1", "scenes", 0)):
         with pytest.raises(UserError, match="choose one of|give 1 or more"):
             table(*arguments)
+    with pytest.raises(UserError, match="transfer_data= is empty; give"):
+        table("table3", "scenes", transfer_data="")
     assert replace(table("table1", "scenes", 1), note="x").note == "x"

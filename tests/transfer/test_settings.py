@@ -34,6 +34,7 @@ def test_published_schedules():
         ("segmentation", "scenes", {"steps": None}, "steps=None: this setting cannot be switched off"),
         ("segmentation", "scenes", {"batch_size": 1}, "batch_size=1: the heads normalise over a batch"),
         ("segmentation", "scenes", {"drop_path": 1.0}, "drop_path=1.0"),
+        ("detection", "folder", {"data": ""}, "data= is empty; give"),
         ("segmentation", "scenes", {"data": "x"}, "data=x cannot be used with scale=scenes"),
         ("segmentation", "folder", {}, "scale=folder needs data="),
     ],
