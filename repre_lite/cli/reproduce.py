@@ -35,14 +35,14 @@ def add_reproduce(verbs: Any) -> None:
     parser.add_argument(
         "--size",
         choices=SIZES,
-        help="small: the CPU-sized version of the scale (default for scenes, and for local with cifar10)",
+        help="small: the CPU-sized version of the scale (default for scenes, and for local and ablations with cifar10)",
         **recipe,
     )
     parser.add_argument(
         "--steps",
         type=int,
         metavar="N",
-        help="optimiser steps of a run (default: 300 for local with scenes and cifar10, else the scale decides)",
+        help="optimiser steps of a run (default: 300 for local and ablations with scenes and cifar10, else the scale decides)",
         **recipe,
     )
     parser.add_argument(

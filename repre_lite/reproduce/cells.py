@@ -17,7 +17,7 @@ from typing import Any
 from ..recipes import Recipe
 from .paper import Place
 
-TABLES = ("table1", "table2", "table3", "table4", "table5", "figure3", "figure4", "local")
+TABLES = ("table1", "table2", "table3", "table4", "table5", "figure3", "figure4", "local", "ablations")
 
 
 @dataclass(frozen=True)

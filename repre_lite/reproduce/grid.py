@@ -7,10 +7,12 @@ from typing import Any
 
 from ..recipes import SCALES, Recipe, recipe
 from ..runtime.errors import UserError
+from .ablations import ablations
 from .cells import TABLES, Cell, Table, primary
 from .layouts import ENCODERS, LAYOUTS, Namer
 
 SEEDS = 3
+OURS = ("local", "ablations")  # whose runs are those of the primary protocol, with names of their own
 
 
 def table(
@@ -23,9 +25,9 @@ def table(
 ) -> Table:
     """The table `name` at a scale, over `seeds` seeds; `overrides` of fields of every recipe, such as `steps`.
 
-    `local` at its scales is the primary protocol, with 8 seeds; others have 3. `transfer_data`: what tables 2 and 3 transfer
-    to, see `transfer`; None: the scenes. Raises UserError for an unknown name or a
-    value out of range.
+    `local` at its scales is the primary protocol, with 8 seeds; others have 3. `ablations` are runs of the same recipe but
+    for the choice of a row. `transfer_data`: what tables 2 and 3 transfer to, see `transfer`; None: the scenes. Raises
+    UserError for an unknown name or a value out of range.
     """
     if name not in TABLES:
         raise UserError(f"table={name!r}: choose one of {', '.join(TABLES)}")
@@ -35,14 +37,15 @@ def table(
         raise UserError(f"seeds={seeds}: give 1 or more")
     if transfer_data == "":
         raise UserError("transfer_data= is empty; give a folder of images and labels, or leave it out for the scenes")
-    fixed = name == "local" and scale in primary()["scales"] and size in (None, primary()["size"])
+    fixed = name in OURS and scale in primary()["scales"] and size in (None, primary()["size"])
     if fixed:
-        size, overrides = primary()["size"], primary()["recipe"] | overrides
-        seeds = seeds or primary()["seeds"]
+        kept = {key: value for key, value in primary()["recipe"].items() if (name, key) != ("ablations", "base_lr")}
+        size, overrides = primary()["size"], kept | overrides
+        seeds = seeds or (primary()["seeds"] if name == "local" else SEEDS)
     seeds = seeds or SEEDS
     size = size or ("small" if scale == "scenes" else "full")
-    namer = Namer(scale, size, "local-" if name == "local" else "")
-    title, head, lines, measures, more = LAYOUTS[name](namer)
+    namer = Namer(scale, size, "local-" if name in OURS else "")
+    title, head, lines, measures, more = (LAYOUTS | {"ablations": ablations})[name](namer)
     if name == "local":
         more["note"] = _note(fixed, size, seeds, overrides)
         more["level"] = primary()["level"]
@@ -50,7 +53,7 @@ def table(
         more["note"] = "Exploratory: not part of the primary protocol, which is the table local."
     if scale != "imagenet1k":
         stand = ", ".join(f"{namer.arch(arch)} for {arch}" for arch in ENCODERS)
-        more["note"] += f" These encoders stand in for the paper's: {stand}." * (name != "local")
+        more["note"] += f" These encoders stand in for the paper's: {stand}." * (name not in OURS)
     cells = tuple(
         Cell(
             f"{line.name}-{seed}",
@@ -68,8 +71,9 @@ def table(
 
 
 def _recipe(scale: str, size: str, changes: Mapping[str, Any], seed: int, overrides: Mapping[str, Any]) -> Recipe:
-    """The recipe of a cell. `length` among the changes multiplies epochs and steps."""
-    values = {**overrides, **changes, "seed": seed}
+    """The recipe of a cell. Among the changes, `length` multiplies epochs and steps, and `defaults` yield to overrides."""
+    values = {**changes.get("defaults", {}), **overrides, **changes, "seed": seed}
+    values.pop("defaults", None)
     length = values.pop("length", 1.0)
     if length != 1.0:
         values["epochs"] = max(1, round(length * recipe(scale, values["framework"], size).epochs))

@@ -19,6 +19,7 @@ FRAMEWORKS = {
     "MoCo v3": "moco_v3",
     "MoBY": "moby",
     "DINO": "dino",
+    "SimSiam": "simsiam",  # which the paper describes and does not train
 }
 # The paper's encoders, and what stands for them: at 224 pixels, at fewer, and at the size of a CPU.
 ENCODERS = {

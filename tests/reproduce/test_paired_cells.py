@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import repre_lite as rl
 from repre_lite.recipes import identity
 from repre_lite.reproduce import paper
 from repre_lite.reproduce.cells import TABLES, primary
@@ -12,7 +13,16 @@ from repre_lite.reproduce.layouts import FRAMEWORKS
 from repre_lite.reproduce.measures import MEASURES, PROTOCOLS
 from repre_lite.runtime.errors import UserError
 
-ARM = {"reconstruction", "hide", "fusion", "fusion_layers"}  # what the lines of a pair may differ in
+ARM = {
+    "reconstruction",
+    "hide",
+    "fusion",
+    "fusion_layers",
+    "weighting",
+    "decoder_width",
+    "decoder_init",
+    "reconstruct_views",
+}  # what the lines of a pair may differ in
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -91,9 +101,29 @@ def test_the_primary_protocol_is_what_local_runs():
         assert changed.note.startswith("Exploratory: not the primary protocol")
 
 
+def test_ablations_are_the_protocols_pair_with_one_choice_changed():
+    made = table("ablations", "scenes")
+    assert made.note.startswith("Exploratory") and {cell.seed for cell in made.cells} == {0, 1, 2}
+    recipes = {cell.line: cell.recipe for cell in made.cells if cell.seed == 0}
+    shared = {cell.name for cell in made.cells} & {cell.name for cell in table("local", "scenes").cells}
+    assert len(shared) == 4 * 3  # all arms of the protocol
+    usual = recipes["local-scenes-moco_v3-vit_micro-multi"]
+    for name, recipe in recipes.items():
+        assert (recipe.steps, recipe.batch_size) == (3000 if "x10" in name else 300, 32)
+        own = rl.recipe("scenes", recipe.framework)
+        assert recipe.peak_lr == own.peak_lr and recipe.method == own.method
+        if recipe.framework == "moco_v3" and recipe.reconstruction != "detached":
+            changed = {key for key, value in identity(recipe).items() if identity(usual)[key] != value}
+            choices = [{"fusion", "fusion_layers"}, {"steps", "epochs"}]
+            assert len(changed) <= 1 or changed in choices, (name, changed)
+    assert {recipe.framework for recipe in recipes.values()} == set(FRAMEWORKS.values())
+    assert {cell.recipe.base_lr for cell in table("ablations", "scenes", base_lr=0.5).cells} == {0.5}
+    assert table("ablations", "imagenet1k").cells[0].recipe.batch_size == 4096
+
+
 def test_frameworks_are_those_of_the_paper():
     rows = {place[1][0] for place in paper.NUMBERS if place[0] in ("table1", "table4")}
-    assert rows == FRAMEWORKS.keys()
+    assert rows | {"SimSiam"} == FRAMEWORKS.keys()
 
 
 def test_every_measure_has_one_protocol():

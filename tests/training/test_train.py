@@ -99,7 +99,7 @@ def test_stop_and_resume_ends_with_the_same_bits(uninterrupted, tmp_path, monkey
 
 
 def test_kill_and_resume_ends_with_the_same_bits(tmp_path):
-    command = [sys.executable, "-m", "repre_lite", "pretrain", "--steps", "30", "--batch-size", "16", "--train-images", "64",
+    command = [sys.executable, "-m", "repre_lite", "pretrain", "--steps", "24", "--batch-size", "8", "--train-images", "64",
                "--set", "encoder.embed_dim=48", "--checkpoint-every", "3", "--out"]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "REPRE_LITE_THREADS": "1"}
     killed = tmp_path / "killed"
