@@ -6,7 +6,6 @@ training, paints on the image, and sees reconstruction, error and attention chan
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,45 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..decoder import ReconstructionDecoder
 from ..encoder import Features, TappedEncoder
 from ..evaluation import at_size
 from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
+from .bench_subject import Subject, has_token, packed_subject, subject_of
 from .kit import palette
 from .kit.capture import capture
 from .kit.drawing import Figure, absolute_error, show_image, still
-from .kit.live import live, model_script, pack_tensor, quantised, why_not
+from .kit.live import model_script, why_not
 from .kit.subject import normalising, tap_names
 from .kit.viewer import pack_image, to_html, viewer
 from .kit.words import BENCH as WORDS
 
 SHOWN, FITTED = 12, 64  # images on the bench; images that means and colours of taps are taken from
 SNAPSHOT_BYTES = 7_000_000  # weights of earlier moments in a page: as many moments as fit, evenly spread
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One moment of training: `step`, and the networks as the page runs them, with weights as small integers."""
-
-    step: int
-    encoder: TappedEncoder
-    decoder: ReconstructionDecoder | None
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One run on the bench: its `stages`, the last being the run itself; `mean`, `std` of its images; for each tap the
-    mean over images, (C_i,), and three principal axes with their ranges, (C_i,), (3, C_i), (3,), (3,)."""
-
-    name: str
-    note: str
-    stages: tuple[Stage, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    means: tuple[Tensor, ...]
-    axes: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,7 @@ class Bench:
         fitted = at_size(own.images[order[-FITTED:]], first.image_size)
         names = tuple(names) or tuple(run.recipe.reconstruction for run in runs)
         budget = snapshot_bytes // max(1, sum(1 for run in runs if len(run.snapshots) > 2))
-        subjects = tuple(_subject(run, name, fitted, budget) for run, name in zip(runs, names, strict=True))
+        subjects = tuple(subject_of(run, name, fitted, budget) for run, name in zip(runs, names, strict=True))
         return cls(images, tuple(labels) or tuple(f"image {i}" for i in range(len(images))), subjects)
 
     @property
@@ -119,7 +95,7 @@ class Bench:
         }
         chosen = {"image": 0, "own": 0, "other": min(1, len(self.images) - 1), "brush": False, "look": "attention"}
         where = {"block": middle, "head": -1, "tap": len(encoder.tap_indices) - 1, "row": half, "column": half}
-        return chosen | where | {"token": _token(encoder), "stage": len(self._steps()) - 1} | weighed
+        return chosen | where | {"token": has_token(encoder), "stage": len(self._steps()) - 1} | weighed
 
     @torch.no_grad()
     def answers(self, **selection: Any) -> list[dict[str, Any]]:
@@ -197,7 +173,7 @@ class Bench:
         scripts = (model_script(), (files(__package__) / "kit" / "worker.js").read_text(encoding="utf-8"))
         return {
             "script": "\n".join(scripts),
-            "models": [_packed(subject) for subject in self.subjects],
+            "models": [packed_subject(subject) for subject in self.subjects],
             "images": pack_image(np.asarray(self.images.permute(0, 2, 3, 1)) / 255),
             "labels": self.labels,
             "taps": self.taps,
@@ -207,7 +183,7 @@ class Bench:
             "steps": self._steps(),
             "size": encoder.image_size,
             "grid": encoder.tap_grids[0],
-            "token": _token(encoder),
+            "token": has_token(encoder),
             "range": palette.ERROR_RANGE,
             "expected": self.describe(),
             "words": WORDS,
@@ -249,40 +225,6 @@ def alike(one: TappedEncoder, other: TappedEncoder) -> bool:
     return (one.image_size, one.tap_grids, one.tap_indices) == (other.image_size, other.tap_grids, other.tap_indices)
 
 
-def _subject(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
-    """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
-    snapshots hold another encoder than the one whose taps the decoder reads, as DINO's do."""
-    steps = run.snapshots[:-1] if len(run.snapshots) > 2 and run.evaluated is run.encoder else ()
-    models = [(step, run.at(step)) for step in steps]
-    stages = [Stage(step, model.framework.evaluated, model.decoder) for step, model in models]
-    last = Stage(int(run.summary.get("steps", 0)), run.encoder, run.decoder)
-    size = sum(p.numel() for part in (last.encoder, last.decoder) if part is not None for p in part.parameters())
-    most = min(len(stages), int(budget / (1.34 * size)))
-    kept = [stages[round(i * (len(stages) - 1) / max(1, most - 1))] for i in range(most)]
-    made = tuple(Stage(stage.step, *quantised(stage.encoder, stage.decoder)) for stage in (*kept, last))
-    features: Features = made[-1].encoder(normalising(run.mean, run.std)(fitted))
-    means, axes = [], []
-    for tap in features.taps:
-        rows = tap.permute(0, 2, 3, 1).flatten(0, 2)  # (B h w, C)
-        middle = rows.mean(0)
-        directions = torch.linalg.svd(rows - middle, full_matrices=False).Vh[:3]  # (3, C)
-        projected = (rows - middle) @ directions.T  # (B h w, 3)
-        low, high = projected.quantile(torch.tensor([0.02, 0.98]), dim=0)
-        means.append(middle)
-        axes.append((middle, directions, low, high))
-    note = WORDS["note"].format(**run.summary) if "knn_top1" in run.summary else ""
-    return Subject(name, note, made, run.mean, run.std, tuple(means), tuple(axes))
-
-
-def _packed(subject: Subject) -> dict[str, Any]:
-    """A subject as kinds/bench.js shows it; `live` is for worker.js."""
-    stages = [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages]
-    axes = [dict(zip(("mean", "axes", "low", "high"), map(pack_tensor, each), strict=True)) for each in subject.axes]
-    text = json.dumps({"stages": stages, "means": [pack_tensor(mean) for mean in subject.means], "axes": axes})
-    decodes = subject.stages[-1].decoder is not None
-    return {"name": subject.name, "note": subject.note, "decodes": decodes, "live": text}
-
-
 def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features, other: Features) -> list[Tensor]:
     """The taps of a state: each at its weight between the mean over images and itself, or the other image's."""
     shift, mixed = len(own.taps) - len(bench.taps), []
@@ -292,8 +234,3 @@ def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features,
         weight = state[f"weight{i - shift}"] if weighed else 1.0
         mixed.append(torch.lerp(mean.view(1, -1, 1, 1).expand_as(tap), tap, float(weight)))
     return mixed
-
-
-def _token(encoder: TappedEncoder) -> bool:
-    """Whether there is a class token."""
-    return getattr(encoder.backbone, "cls_token", None) is not None
