@@ -60,11 +60,12 @@ def visual_sections(arms: list[Arm]) -> list[Section]:
     images = own.images[chosen]  # uint8 (B, 3, H, W)
     whose = f"<p>Of the run {text(run.folder.name)}: {text(arm.name)}.</p>\n"
     try:
-        sections = [Section("Bench", f'<p class="intro">{INVITATION}</p>\n{bench(arms).to_html(script=False)}')]
+        made = bench(arms).to_html(script=False) + left_off_the_bench(arms)
+        sections = [Section("Bench", f'<p class="intro">{INVITATION}</p>\n{made}')]
     except UserError as error:
         sections = [Section("Bench", _left_out(error))]
     seen = at_size(images, run.recipe.image_size)
-    patches = _or_reason(lambda: _similarity(arms, seen[:LIKE]))
+    patches = _or_reason(lambda: _similarity(arms, images[:LIKE])) + "".join(map(_by_tap, arms))
     dense = [(each, each.runs[0]) for each in arms if (each.runs[0].folder / DENSE).exists()]
     if run.decoder is not None:
         with torch.no_grad():
@@ -119,20 +120,41 @@ def visual_sections(arms: list[Arm]) -> list[Section]:
 def bench(arms: list[Arm], snapshot_bytes: int = SNAPSHOT_BYTES) -> Bench:
     """The bench with the first runs of the first arms that the page can run on the same images.
 
-    Raises UserError if there is none, or if the weights are too many for a page.
+    Raises UserError with the reason of the first arm if there is none.
     """
-    first, reason = arms[0].runs[0].encoder, why_not(arms[0].runs[0].encoder, arms[0].runs[0].decoder)
-    if reason is not None:
-        raise UserError(reason)
-    runs = [arm.runs[0] for arm in arms]
-    like = [i for i, run in enumerate(runs) if alike(run.encoder, first) and why_not(run.encoder, run.decoder) is None][
-        :MOST_RUNS
-    ]
-    weights = sum(parameter.numel() for i in like for parameter in runs[i].encoder.parameters())
-    if weights > MOST_WEIGHTS:
-        raise UserError(f"{weights / 1e6:.0f} million weights are too many for a page; choose a smaller encoder")
-    names = [arms[i].short for i in like]
-    return Bench.compute([runs[i] for i in like], names, snapshot_bytes=snapshot_bytes)
+    shown, reasons = _fitting(arms)
+    if not shown:
+        raise UserError(next(iter(reasons.values())))
+    return Bench.compute([arm.runs[0] for arm in shown], [arm.short for arm in shown], snapshot_bytes=snapshot_bytes)
+
+
+def left_off_the_bench(arms: list[Arm]) -> str:
+    """Which arms the bench does not show, and why; nothing if it shows all or none."""
+    shown, reasons = _fitting(arms)
+    if not shown or not reasons:
+        return ""
+    return f"<p>Not on the bench: {text('; '.join(f'{name}, {why}' for name, why in reasons.items()))}.</p>"
+
+
+def _fitting(arms: list[Arm]) -> tuple[list[Arm], dict[str, str]]:
+    """The arms that share a bench, and the reasons of the others by name."""
+    shown, reasons, weights = list[Arm](), dict[str, str](), 0
+    for arm in arms:
+        run = arm.runs[0]
+        own = sum(parameter.numel() for parameter in run.encoder.parameters())
+        reason = why_not(run.encoder, run.decoder)
+        if reason is None and own > MOST_WEIGHTS:
+            reason = f"{own / 1e6:.1f} million weights are too many for a page; choose a smaller encoder"
+        elif reason is None and shown and not alike(run.encoder, shown[0].runs[0].encoder):
+            reason = f"its encoder, image size or taps differ from {shown[0].short}'s"
+        elif reason is None and (len(shown) == MOST_RUNS or weights + own > MOST_WEIGHTS):
+            reason = "there is no room for more networks in a page"
+        if reason is None:
+            shown.append(arm)
+            weights += own
+        else:
+            reasons[arm.short] = reason
+    return shown, reasons
 
 
 def _left_out(reason: object) -> str:
@@ -161,27 +183,31 @@ def _plot(visual: Visual, name: str) -> str:
     return f"<p>{text(said)}</p>\n{plot(drawn, name)}"
 
 
-def _similarity(arms: list[Arm], seen: Tensor) -> str:
-    """The first runs whose taps lie where those of the first run do; and what `evaluate` measured of their taps."""
-    first, *others = (arm for arm in arms)
-    like = [first] + [
-        arm for arm in others if arm.runs[0].evaluated.tap_grids == first.runs[0].evaluated.tap_grids
-    ]  # fmt: skip
-    shown = PatchSimilarity.compute({arm.short: arm.runs[0] for arm in like[:MOST_RUNS]}, seen)
-    made = _plot(shown, "Patch similarity")
-    for arm in arms:
-        summary = arm.runs[0].summary
-        found = [
-            (suffix, summary[f"diversity{suffix}"]) for suffix in ("", "_untrained") if f"diversity{suffix}" in summary
-        ]
-        rows = [
-            [f"{what}{', untrained' * bool(suffix)}", *(f"{value:.3f}" for value in values[name])]
-            for name, what in MEASURES.items()
-            for suffix, values in found
-        ]
-        if rows:
-            made += table(f"By tap: {arm.name}", ["measure", *tap_names(arm.runs[0].evaluated)], rows)
-    return made
+def _similarity(arms: list[Arm], images: Tensor) -> str:
+    """The first runs whose images have the size and whose taps have the places of the first run's; on uint8 `images`."""
+
+    def kind(arm: Arm) -> object:
+        encoder = arm.runs[0].evaluated
+        return encoder.image_size, tap_names(encoder), encoder.tap_grids
+
+    like = [arm for arm in arms if kind(arm) == kind(arms[0])][:MOST_RUNS]
+    seen = at_size(images, like[0].runs[0].recipe.image_size)
+    return _plot(PatchSimilarity.compute({arm.short: arm.runs[0] for arm in like}, seen), "Patch similarity")
+
+
+def _by_tap(arm: Arm) -> str:
+    """What `evaluate` measured of the taps of an arm's first run, as a table; nothing if it did not."""
+    summary = arm.runs[0].summary
+    found = [
+        (suffix, summary[f"diversity{suffix}"]) for suffix in ("", "_untrained") if f"diversity{suffix}" in summary
+    ]
+    rows = [
+        [f"{what}{', untrained' * bool(suffix)}", *(f"{value:.3f}" for value in values[name])]
+        for name, what in MEASURES.items()
+        for suffix, values in found
+    ]
+    names = tap_names(arm.runs[0].evaluated)
+    return table(f"By tap: {arm.name}", ["measure", *names], rows) if rows else ""
 
 
 def _dense(run: Run) -> str:
@@ -201,7 +227,7 @@ def _reconstructions(arm: Arm, images: Tensor, limit: int) -> str:
     if shown.attention is not None:
         names.append("attention")
         stacks.append(_coloured(shown.attention, "viridis", shown.attention_top))
-        keys += f", attention dark at 0 and yellow at {shown.attention_top:.0%}"
+        keys += f", attention dark at 0 and yellow at {100 * shown.attention_top:.2g} %"
     strips = []
     for index, row in enumerate(zip(*stacks, strict=True)):
         made = "".join(image(array, f"{name} {index}") for name, array in zip(names, row, strict=True))

@@ -62,8 +62,8 @@ class Bench:
             if reason is not None:
                 raise UserError(f"{run.folder.name}: {reason}; use another visual for this run")
             if not alike(run.encoder, first):
-                names = f"{run.folder.name}: image size, grid or taps differ from {runs[0].folder.name}'s"
-                raise UserError(f"{names}; choose runs of one image size, patch grid and tap_blocks=")
+                names = f"{run.folder.name}: image size, grid, depth, heads, class token or taps differ from {runs[0].folder.name}'s"
+                raise UserError(f"{names}; choose runs of one encoder, image size and tap_blocks=")
         own = runs[0].images()
         order = torch.randperm(len(own), generator=generator(0, "bench"))
         if images is None:
@@ -106,7 +106,7 @@ class Bench:
         return [self._answer(subject, state, view, other) for subject in self.subjects]
 
     def _answer(self, subject: Subject, state: dict[str, Any], view: Tensor, other: Tensor) -> dict[str, Any]:
-        stage = subject.stages[min(state["stage"], len(subject.stages) - 1)]
+        stage = subject.at(self._steps()[state["stage"]])
         normalise = normalising(subject.mean, subject.std)
         own, found = stage.encoder(normalise(view)), dict[str, Any]()
         if stage.decoder is not None:
@@ -121,8 +121,7 @@ class Bench:
             found["map"] = (rows.mean(0) if state["head"] < 0 else rows[state["head"]]).reshape(block.grid)
         elif state["look"] == "similarity":
             tap = F.normalize(own.taps[state["tap"]][0], dim=0)  # (C, h, w)
-            row, column = (0, 0) if state["token"] else (state["row"], state["column"])
-            found["map"] = np.asarray(torch.einsum("chw,c->hw", tap, tap[:, row, column]))
+            found["map"] = np.asarray(torch.einsum("chw,c->hw", tap, tap[:, state["row"], state["column"]]))
         else:
             middle, directions, low, high = subject.axes[state["tap"]]
             projected = (own.taps[state["tap"]][0].permute(1, 2, 0) - middle) @ directions.T  # (h, w, 3)
@@ -136,7 +135,8 @@ class Bench:
         axes = figure.subplots(len(answers), 4, squeeze=False)
         for line, subject, found in zip(axes, self.subjects, answers, strict=True):
             show_image(line[0], np.asarray(self.images[state["image"]].permute(1, 2, 0)), "image")
-            line[0].set_ylabel(subject.name)
+            moment = subject.at(self._steps()[state["stage"]]).step
+            line[0].set_ylabel(subject.name + f"\n{WORDS['at'].format(step=moment)}" * (len(self._steps()) > 1))
             if "image" in found:
                 show_image(line[1], found["image"].clip(0, 1), "reconstruction")
                 show_image(line[2], found["error"], f"error {found['l1']:.3f}", **palette.error_map())
@@ -165,7 +165,7 @@ class Bench:
         return to_html("bench", self._data(), self.state(), "Bench", said, script, still(self.figure(), said))
 
     def _steps(self) -> tuple[int, ...]:
-        return max((tuple(stage.step for stage in subject.stages) for subject in self.subjects), key=len)
+        return tuple(sorted({step for subject in self.subjects for step in subject.steps}))
 
     def _data(self) -> dict[str, Any]:
         encoder = self.subjects[0].stages[-1].encoder
@@ -204,7 +204,8 @@ class Bench:
         errors = [f"{s.name} {a['l1']:.3f}" for s, a in zip(self.subjects, answers, strict=True) if "l1" in a]
         if errors:
             parts.append(WORDS["errors"].format(errors=", ".join(errors)))
-        where = WORDS["token"] if state["token"] else WORDS["place"].format(**state)
+        token = state["token"] and state["look"] != "similarity"  # patches are compared with a patch
+        where = WORDS["token"] if token else WORDS["place"].format(**state)
         head = WORDS["mean"] if state["head"] < 0 else WORDS["one"].format(**state)
         numbers = []
         for subject, found in zip(self.subjects, answers, strict=True):
@@ -221,8 +222,13 @@ class Bench:
 
 
 def alike(one: TappedEncoder, other: TappedEncoder) -> bool:
-    """Whether two encoders fit on one bench: images of one size, and taps at the same places."""
-    return (one.image_size, one.tap_grids, one.tap_indices) == (other.image_size, other.tap_grids, other.tap_indices)
+    """Whether two encoders fit on one bench: images of one size, taps at the same places, as many blocks and heads."""
+    return _kind(one) == _kind(other)
+
+
+def _kind(encoder: TappedEncoder) -> tuple[Any, ...]:
+    heads = [block.attn.num_heads for block in getattr(encoder.backbone, "blocks", ())]
+    return encoder.image_size, encoder.tap_grids, encoder.tap_indices, heads, has_token(encoder)
 
 
 def _mixed(bench: Bench, subject: Subject, state: dict[str, Any], own: Features, other: Features) -> list[Tensor]:

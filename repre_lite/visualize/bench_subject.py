@@ -13,7 +13,7 @@ from ..decoder import ReconstructionDecoder
 from ..encoder import Features, TappedEncoder
 from ..runs import Run
 from .kit.live import live, pack_tensor, quantised
-from .kit.subject import normalising
+from .kit.subject import last_step, normalising
 from .kit.words import BENCH as WORDS
 
 
@@ -39,14 +39,25 @@ class Subject:
     means: tuple[Tensor, ...]
     axes: tuple[tuple[Tensor, Tensor, Tensor, Tensor], ...]
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The step of each stage."""
+        return tuple(stage.step for stage in self.stages)
+
+    def at(self, step: int) -> Stage:
+        """The last stage that is not after `step`; the first if all are."""
+        return next((stage for stage in reversed(self.stages) if stage.step <= step), self.stages[0])
+
 
 def subject_of(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
     """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
     snapshots hold another encoder than the one whose taps the decoder reads, as DINO's do."""
-    steps = run.snapshots[:-1] if len(run.snapshots) > 2 and run.evaluated is run.encoder else ()
+    end = last_step(run)
+    steps = [step for step in run.snapshots if step < end] if run.evaluated is run.encoder else []
+    steps = steps if len(steps) > 1 else []
     models = [(step, run.at(step)) for step in steps]
     stages = [Stage(step, model.framework.evaluated, model.decoder) for step, model in models]
-    last = Stage(int(run.summary.get("steps", 0)), run.encoder, run.decoder)
+    last = Stage(end, run.encoder, run.decoder)
     size = sum(p.numel() for part in (last.encoder, last.decoder) if part is not None for p in part.parameters())
     most = min(len(stages), int(budget / (1.34 * size)))
     kept = [stages[round(i * (len(stages) - 1) / max(1, most - 1))] for i in range(most)]
@@ -69,9 +80,11 @@ def packed_subject(subject: Subject) -> dict[str, Any]:
     """A subject as kinds/bench.js shows it; `live` is for worker.js."""
     stages = [live(stage.encoder, stage.decoder, subject.mean, subject.std) for stage in subject.stages]
     axes = [dict(zip(("mean", "axes", "low", "high"), map(pack_tensor, each), strict=True)) for each in subject.axes]
-    text = json.dumps({"stages": stages, "means": [pack_tensor(mean) for mean in subject.means], "axes": axes})
+    text = json.dumps(
+        {"steps": subject.steps, "stages": stages, "means": [pack_tensor(mean) for mean in subject.means], "axes": axes}
+    )
     decodes = subject.stages[-1].decoder is not None
-    return {"name": subject.name, "note": subject.note, "decodes": decodes, "live": text}
+    return {"name": subject.name, "note": subject.note, "steps": subject.steps, "decodes": decodes, "live": text}
 
 
 def has_token(encoder: TappedEncoder) -> bool:

@@ -11,6 +11,7 @@ from PIL import Image
 import repre_lite as rl
 from repre_lite.report.arms import group
 from repre_lite.report.visuals import bench as bench_of_arms
+from repre_lite.report.visuals import left_off_the_bench
 from repre_lite.visualize import Bench
 
 READY = "() => !document.querySelector('.repre-lite p').textContent.includes('starting')"
@@ -99,6 +100,14 @@ def test_the_readers_own_image(opened, bench, tmp_path):
     said, wanted = opened.evaluate(SETTLED), bench.describe(image=5)
     np.testing.assert_allclose(numbers(said), numbers(wanted)[1:], atol=1.01)
 
+    Image.fromarray(np.asarray(bench.images[2].permute(1, 2, 0))).save(tmp_path / "second.png")
+    opened.locator(".thumbs button").nth(0).click()
+    opened.evaluate(SETTLED)
+    opened.locator("input[type=file]").first.set_input_files(tmp_path / "second.png")
+    opened.wait_for_function("() => document.querySelector('.repre-lite p').textContent.startsWith('Your own image')")
+    said, wanted = opened.evaluate(SETTLED), bench.describe(image=2)  # not those of the first file
+    np.testing.assert_allclose(numbers(said), numbers(wanted)[1:], atol=0.011, rtol=0.02)
+
     opened.get_by_role("button", name="paint").click()
     canvas = opened.locator(".bench canvas").first
     canvas.press(" ")
@@ -142,9 +151,53 @@ def test_runs_that_do_not_go_together_are_refused(tiny_runs):
         Bench.compute([run, other])
     elsewhere = rl.recipe("scenes", tap_blocks=(2, 4, 5, 7), method={"hidden": 16, "out": 8}, decoder_width=8)
     moved = Run(run.folder, elsewhere, RePre.from_recipe(elsewhere).eval(), [], {})
-    with pytest.raises(rl.UserError, match="grid or taps differ"):
+    with pytest.raises(rl.UserError, match="class token or taps differ"):
         Bench.compute([run, moved])
     assert len(bench_of_arms(group([run, moved])).subjects) == 1
+    assert left_off_the_bench(group([run, moved])).count("taps differ from") == 1
+    fewer = rl.recipe("scenes", encoder={"num_heads": 1}, method={"hidden": 16, "out": 8}, decoder_width=8)
+    one_head = Run(run.folder, fewer, RePre.from_recipe(fewer).eval(), [], {})
+    with pytest.raises(rl.UserError, match="heads, class token or taps differ"):
+        Bench.compute([run, one_head])
+    swin_first = group([other, run])
+    assert len(bench_of_arms(swin_first).subjects) == 1 and "SwinTransformer" in left_off_the_bench(swin_first)
+
+
+def test_weights_that_are_too_many_together(tiny_runs, monkeypatch):
+    runs = [rl.load_run(tiny_runs[name]) for name in ("multi-0", "none-0")]
+    one = sum(parameter.numel() for parameter in runs[0].encoder.parameters())
+    monkeypatch.setattr("repre_lite.report.visuals.MOST_WEIGHTS", 1.5 * one)
+    assert len(bench_of_arms(group(runs)).subjects) == 1
+    assert "no room for more networks" in left_off_the_bench(group(runs))
+    monkeypatch.setattr("repre_lite.report.visuals.MOST_WEIGHTS", 0.5 * one)
+    with pytest.raises(rl.UserError, match="too many for a page"):
+        bench_of_arms(group(runs))
+
+
+def test_runs_saved_at_other_steps_are_shown_at_their_own(tiny_runs):
+    """A step of the slider shows, of every run, its last moment until then."""
+    runs = [rl.load_run(tiny_runs[name]) for name in ("multi-0", "none-0")]
+    made = Bench.compute(runs)
+    several, one = made.subjects
+    assert several.steps == (0, 1, 4) and len(one.steps) == 1
+    later = dataclasses.replace(one, stages=tuple(dataclasses.replace(one.stages[0], step=step) for step in (2, 9)))
+    both = dataclasses.replace(made, subjects=(several, later))
+    assert both._data()["steps"] == (0, 1, 2, 4, 9)
+    assert [[s.at(step).step for s in both.subjects] for step in (0, 2, 4, 9)] == [[0, 2], [1, 2], [4, 2], [4, 9]]
+    labels = [axis.get_ylabel() for axis in both.figure(stage=3).axes]
+    assert [label.split()[-1] for label in labels if label] == ["4", "2"]
+
+
+def test_the_class_token_has_no_similarity(bench):
+    said = bench.describe(look="similarity", token=True)
+    assert said == bench.describe(look="similarity", token=False) and "class token" not in said
+
+
+def test_an_unfinished_run_is_shown_at_its_checkpoint(tiny_runs):
+    """Snapshots that are newer than the checkpoint are left out, so that time does not run backwards."""
+    run = rl.load_run(tiny_runs["multi-0"])
+    kept = dataclasses.replace(run, summary={"steps": 1, "finished": False})
+    assert Bench.compute([kept]).subjects[0].steps == (1,)
 
 
 def test_the_figure_shows_every_look_and_no_empty_axis(bench):

@@ -37,6 +37,13 @@ def why_not(encoder: TappedEncoder, decoder: ReconstructionDecoder | None) -> st
             if type(module).__module__.endswith("drop") or type(module) in KNOWN:
                 continue
             return f"the page does not know the layer {type(module).__name__}"
+    blocks: Any = backbone.blocks
+    extras = [backbone.patch_embed.norm]
+    for block in blocks:
+        extras += [block.attn.q_norm, block.attn.k_norm, getattr(block.attn, "norm", None), block.mlp.norm]
+        extras += [getattr(block.attn, "gate", None)]
+    if any(extra is not None and not isinstance(extra, nn.Identity) for extra in extras):
+        return "the page runs ViTs without norms or gates inside attention, MLP and patch embedding"
     return None
 
 

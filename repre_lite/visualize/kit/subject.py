@@ -30,6 +30,11 @@ def tap_names(encoder: TappedEncoder) -> tuple[str, ...]:
     return tuple(f"{level} {index}" for index in encoder.tap_indices)
 
 
+def last_step(run: Run) -> int:
+    """How many steps the networks of a run have been trained for; of an unfinished run, those of its checkpoint."""
+    return int(run.summary.get("steps", run.metrics[-1]["step"] if run.metrics else 0))
+
+
 def open_encoder(
     source: Run | TappedEncoder | str | Path, image_size: int | None = None, pretrained: bool = False
 ) -> tuple[TappedEncoder, Callable[[Tensor], Tensor]]:

@@ -30,6 +30,7 @@ BENCH: dict[str, Any] = {
     "tap": "tap",
     "time": "training step",
     "step": "step",
+    "at": "step {step}",
     "image": "image",
     "hint": "Click to choose a patch, drop an image, or paint.",
     "reconstruction": "reconstruction",

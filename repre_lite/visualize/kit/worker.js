@@ -1,16 +1,18 @@
 // What runs beside the page: it follows model.js in one script, holds the models, and answers the newest request.
 
-/** `models`: for each {stages: [{config, weights}], means, axes}, all of JSON; a stage is a moment of training. */
+/** `models`: for each {steps, stages: [{config, weights}], means, axes}, all of JSON; a stage is the moment after a step. */
 let held = [];
 
-/** Encoded images by model, stage and key; the few that the page is about to ask for again. */
+/** Encoded images by model, stage and key, the few that the page is about to ask for again: at most so much attention. */
+const MOST = 5e7;
 const seen = new Map();
 
 function encoded(index, stage, key, image) {
   const name = `${index} ${stage} ${key}`;
   if (!seen.has(name)) {
-    if (seen.size > 24) seen.delete(seen.keys().next().value);
-    seen.set(name, held[index].stages[stage].encode(image));
+    const made = held[index].stages[stage].encode(image), numbers = made.attention.reduce((sum, shares) => sum + shares.length, 0);
+    while (seen.size > Math.max(2, Math.min(24, MOST / numbers))) seen.delete(seen.keys().next().value);
+    seen.set(name, made);
   }
   return seen.get(name);
 }
@@ -58,7 +60,8 @@ function coloursOf(tap, { mean, axes, low, high }) {
 
 /** Everything one model shows for a request. */
 function answer(index, request) {
-  const { stages, means, axes } = held[index], stage = Math.min(request.stage, stages.length - 1), model = stages[stage];
+  const { steps, stages, means, axes } = held[index], last = steps.findLastIndex((step) => step <= request.step);
+  const stage = Math.max(0, last), model = stages[stage];
   const own = encoded(index, stage, request.key, request.image), { size, prefix, grid } = model;
   const token = request.patch < 0 ? 0 : prefix + request.patch, patch = Math.max(0, request.patch), found = {};
   if (model.decoder) {

@@ -104,3 +104,5 @@ def test_what_it_does_not_run_is_said():
     encoder = rl.build_encoder("vit_micro", 32, **TINY)
     assert "TransformerFusion" in why_not(encoder, ReconstructionDecoder.for_encoder(encoder, fusion="transformer"))
     assert why_not(encoder, ReconstructionDecoder.for_encoder(encoder)) is None
+    for inside in ({"qk_norm": True}, {"scale_attn_norm": True}, {"scale_mlp_norm": True}):
+        assert "without norms or gates inside" in why_not(rl.build_encoder("vit_micro", 32, **TINY, **inside), None)

@@ -18,14 +18,17 @@ kinds.bench = (ui, data) => {
     build();
     ui.controls = controls;
   };
+  const join = (...parts) => parts.filter(Boolean).join(" · ");
+  const momentOf = (own, state) => own.findLast((step) => step <= steps[state.stage]) ?? own[0]; // as worker.js chooses it
   const row = (title, note) => {
     ui.canvases = make("div", { className: "row" });
-    const head = make("h3", {}, make("span", { textContent: title }), make("small", { textContent: note }));
-    canvases.append(make("section", {}, head, ui.canvases));
+    const small = make("small", { textContent: note });
+    canvases.append(make("section", {}, make("h3", {}, make("span", { textContent: title }), small), ui.canvases));
+    return small;
   };
 
   // the reader's own image: bytes like those of `images`, made when first painted on, dropped or photographed
-  let mine = null;
+  let mine = null, version = 0; // the version never repeats: what the worker has encoded is known by it
   const pixels = ({ image, own }) => (own && mine ? mine : images.values.subarray(image * bytes, (image + 1) * bytes));
   const planes = (from) => Float32Array.from({ length: bytes }, (_, i) => from[3 * (i % area) + Math.floor(i / area)] / 255);
   async function open(chosen) {
@@ -37,7 +40,7 @@ kinds.bench = (ui, data) => {
       context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, size, size);
       const { data: rgba } = context.getImageData(0, 0, size, size);
       mine = Uint8Array.from({ length: bytes }, (_, i) => rgba[4 * Math.floor(i / 3) + (i % 3)]);
-      ui.set({ own: ui.state.own + 1 });
+      ui.set({ own: ++version });
     } catch {
       note.textContent = words.unreadable;
     }
@@ -47,7 +50,7 @@ kinds.bench = (ui, data) => {
     const colour = [1, 3, 5].map((at) => parseInt(ink.value.slice(at, at + 2), 16));
     for (let i = 0; i < area; i++)
       if ((Math.floor(i / size) + 0.5 - y) ** 2 + ((i % size) + 0.5 - x) ** 2 <= radius ** 2) mine.set(colour, 3 * i);
-    ui.set({ own: ui.state.own + 1 });
+    ui.set({ own: ++version });
   }
 
   const thumbs = make("div", { className: "thumbs", role: "group", ariaLabel: words.images });
@@ -120,8 +123,10 @@ kinds.bench = (ui, data) => {
   });
   for (const [name, act] of [["dragover", () => {}], ["drop", (event) => open(event.dataTransfer.files[0])]])
     canvases.addEventListener(name, (event) => (event.preventDefault(), act(event)));
-  const shown = models.map(({ name, note, decodes }) => {
-    row(name, decodes ? note : words.alone);
+  const shown = models.map(({ name, note, steps: own, decodes }) => {
+    const small = row(name, ""), parts = [note, decodes ? "" : words.alone];
+    if (steps.length > 1) ui.follow.push((state) => (small.textContent = join(fill(words.at, { step: momentOf(own, state) }), ...parts)));
+    else small.textContent = join(...parts);
     const pair = decodes ? [words.reconstruction, words.error].map((title) => ui.canvas(title, size, size)) : [];
     return [...pair, ui.canvas(words.look, size, size, decodes ? "" : "third")];
   });
@@ -133,7 +138,7 @@ kinds.bench = (ui, data) => {
 
   // one request at a time, the newest state next
   let asked = null, answered = null, results = null, sentence = words.starting;
-  const chosen = (state) => (data.token && state.token ? -1 : state.row * grid + state.column);
+  const chosen = (state) => (data.token && state.token && state.look !== "similarity" ? -1 : state.row * grid + state.column);
   const keyOf = (state) => JSON.stringify({ ...state, brush: 0 });
   function ask(state) {
     asked = keyOf(state);
@@ -141,7 +146,7 @@ kinds.bench = (ui, data) => {
     worker.postMessage({
       id: asked, image, key: state.own ? `own ${state.own}` : state.image, other, otherKey: state.other, look: state.look,
       weights: taps.map((_, i) => state[`weight${i}`]), swaps: taps.map((_, i) => state[`swap${i}`]),
-      block: state.block, head: state.head, tap: state.tap, patch: chosen(state), stage: state.stage,
+      block: state.block, head: state.head, tap: state.tap, patch: chosen(state), step: steps[state.stage],
     });
   }
   worker.onmessage = ({ data: reply }) => {
