@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ..data.naming import named
 from ..evaluation.doctor import examine
@@ -31,6 +31,13 @@ BRANCHES = {
     "none": "no reconstruction branch",
     "detached": "a decoder that does not train the encoder",
 }
+ALONE = {  # without a contrastive loss
+    "multi": "reconstruction from several taps",
+    "single": "reconstruction from the last tap",
+    "none": "nothing",
+    "detached": "nothing",
+}
+INITIAL = ("arch", "image_size", "patch_size", "encoder_init", "positions", "freeze_patch_projection", "encoder")
 ARTICLES = {"untrained encoder": "the untrained encoder"}
 TILES = 3  # accuracies shown large
 
@@ -46,10 +53,11 @@ class Bar(NamedTuple):
 
 def title(arms: Sequence[Arm]) -> str:
     """What the page is about."""
-    run = arms[0].runs[0]
-    recipe, images = run.recipe, named(run.recipe.scale, read_json(run.folder / RECIPE).get("origin"))
+    recipe, images = arms[0].runs[0].recipe, _trained_on(arms[0])
     if len(arms) > 1:
-        return f"{len(arms)} training recipes compared on {images}"
+        return f"{len(arms)} training recipes compared" + f" on {images}" * (
+            len({_trained_on(arm) for arm in arms}) == 1
+        )
     if recipe.framework == "none":
         return f"Reconstruction alone on {images}"
     return f"{recipe.framework} {'without' if recipe.reconstruction == 'none' else 'with'} reconstruction on {images}"
@@ -65,28 +73,54 @@ def kicker(arms: Sequence[Arm]) -> str:
 
 def lead(arms: Sequence[Arm]) -> str:
     """What was trained, and the first accuracy of every arm beside its controls, in one sentence."""
-    run = arms[0].runs[0]
-    recipe, steps = run.recipe, run.summary.get("steps")
-    by = "" if recipe.framework == "none" else f" by {recipe.framework}"
-    branch = f"{' with' if by else ' by'} {BRANCHES[recipe.reconstruction]}" if len(arms) == 1 else ""
-    length = f"trained{by}{branch} for {steps} steps" if steps else f"to be trained{by}{branch}"
-    what = f"{recipe.arch}, {length}: "
+    recipe = arms[0].runs[0].recipe
+    arch = _common(arms, lambda run: run.recipe.arch)
+    framework = _common(arms, lambda run: run.recipe.framework)
+    steps = _common(arms, lambda run: run.summary.get("steps") or 0)
+    by = f" by {framework}" if framework not in (None, "none") else ""
+    if len(arms) == 1:
+        by += f" with {BRANCHES[recipe.reconstruction]}" if by else f" by {ALONE[recipe.reconstruction]}"
+    length = f"to be trained{by}" if steps == 0 else f"trained{by}" + (f" for {steps} steps" if steps else "")
+    what = f"{arch or 'encoders'}, {length}: "
     key = next(iter(_measured(arms)), None)
     if key is None:
         return what + "no accuracy has been measured yet; run repre-lite evaluate."
     ours = [f"{_percent(arm.values(key))}" + f" with {arm.name}" * (len(arms) > 1) for arm in arms if arm.values(key)]
     controls = [f"{bar.value} for {ARTICLES.get(bar.name, bar.name)}" for bar in _controls(arms, key)]
     against = f", against {' and '.join(controls)}" if controls else ""
-    gain = ""
-    if len(arms) == 2 and (gaps := arms[1].gaps(arms[0], key)):
-        gap = 100 * statistics.fmean(gaps.values())
-        pairs = (
-            f"on average over {len(gaps)} pairs of runs"
-            if len(gaps) > 1
-            else "in one pair of runs, which decides nothing"
-        )
-        gain = f" With {arms[1].name} it is {abs(gap):.1f} points {'higher' if gap >= 0 else 'lower'} {pairs}."
-    return f"{what}{(ACCURACIES | ONLINE)[key]} {', '.join(ours)}{against}.{gain}"
+    elsewhere = _common(arms, lambda run: run.summary.get("evaluated_on", "").partition(":")[0])
+    on = f" on {elsewhere}" if elsewhere and key in ACCURACIES and elsewhere != _trained_on(arms[0]) else ""
+    return f"{what}{(ACCURACIES | ONLINE)[key]}{on} {', '.join(ours)}{against}.{_gain(arms, key)}"
+
+
+def _gain(arms: Sequence[Arm], key: str) -> str:
+    """How the second of two arms differs from the first, pair by pair of runs; nothing if their images differ."""
+    if len(arms) != 2 or not (gaps := arms[1].gaps(arms[0], key)) or _judged(arms) is None:
+        return ""
+    gap, ends = 100 * statistics.fmean(gaps.values()), [100 * end for end in (min(gaps.values()), max(gaps.values()))]
+    size = f"{abs(gap):.1f} points {'higher' if gap > 0 else 'lower'}" if f"{abs(gap):.1f}" != "0.0" else "the same"
+    pairs = "in one pair of runs, which decides nothing"
+    if len(gaps) > 1:
+        pairs = f"on average over {len(gaps)} pairs of runs, from {ends[0]:+.1f} to {ends[1]:+.1f}"
+    return f" With {arms[1].name} it is {size} {pairs}."
+
+
+def _common(arms: Sequence[Arm], of: Callable[[Run], Any]) -> Any:
+    """What is the same of all runs; None if they differ."""
+    found = {of(run) for arm in arms for run in arm.runs}
+    return found.pop() if len(found) == 1 else None
+
+
+def _trained_on(arm: Arm) -> str:
+    """What the training images of an arm are called."""
+    run = arm.runs[0]
+    return named(run.recipe.scale, read_json(run.folder / RECIPE).get("origin"))
+
+
+def _judged(arms: Sequence[Arm]) -> str | None:
+    """Which images the accuracies are of, as `evaluate` wrote it; None if not the same for all runs."""
+    found: str | None = _common(arms, lambda run: run.summary.get("evaluated_on", ""))
+    return found
 
 
 def answer(arms: Sequence[Arm]) -> str:
@@ -94,7 +128,20 @@ def answer(arms: Sequence[Arm]) -> str:
     made = [_accuracy(arms, key) for key in _measured(arms)]
     made += [*_reconstruction(arms), *_likeness(arms), *_cost(arms)]
     runs = [run for arm in arms for run in arm.runs]
-    return f'<div class="tiles">{"".join(made)}</div>\n<div class="diagnosis">{"".join(map(_diagnosis, runs))}</div>'
+    said = "".join(f"<p>{text(one)}</p>" for one in _measured_on(arms)) + "".join(map(_diagnosis, runs))
+    return f'<div class="tiles">{"".join(made)}</div>\n<div class="diagnosis">{said}</div>'
+
+
+def _measured_on(arms: Sequence[Arm]) -> Iterator[str]:
+    """Sentences: which images accuracies and probes of patches are of."""
+    for key, what in (("evaluated_on", "Accuracies"), ("dense_on", "Probes of patches")):
+        held = {arm.name: arm.runs[0].summary.get(key) for arm in arms}
+        several = dict.fromkeys(value for value in held.values() if value)
+        if len(several) == 1:
+            yield f"{what}: {next(iter(several))}."
+        elif several:
+            listed = "; ".join(f"{name}: {value}" for name, value in held.items() if value)
+            yield f"{what} are of different images and do not compare: {listed}."
 
 
 def _measured(arms: Sequence[Arm]) -> list[str]:
@@ -108,20 +155,33 @@ def _percent(values: dict[int, float]) -> str:
 
 
 def _controls(arms: Sequence[Arm], key: str) -> Iterator[Bar]:
-    """Each control: the mean over all runs that have it, of the same encoder and images."""
+    """Each control: the mean over all runs that have it, of the same initial encoder and images."""
     for suffix, name in CONTROLS.items():
-        held = [(arm.runs[0].recipe.arch, value) for arm in arms for value in arm.values(key + suffix).values()]
-        for arch in dict.fromkeys(arch for arch, _ in held):
-            mean = statistics.fmean(value for other, value in held if other == arch)
-            which = f"{name} {arch}" if suffix == "_untrained" and len({a for a, _ in held}) > 1 else name
-            yield Bar(which, f"{100 * mean:.1f} %", mean, True)
+        held: dict[str, list[tuple[Arm, float]]] = {}
+        for arm in arms:
+            same = repr(_untrained(arm) if suffix == "_untrained" else None) + arm.runs[0].summary.get(
+                "evaluated_on", ""
+            )
+            held.setdefault(same, []).extend((arm, value) for value in arm.values(key + suffix).values())
+        groups = [found for found in held.values() if found]
+        archs = [found[0][0].runs[0].recipe.arch for found in groups]
+        for arch, found in zip(archs, groups, strict=True):
+            mean = statistics.fmean(value for _, value in found)
+            of = arch if len(set(archs)) == len(archs) else " and ".join(dict.fromkeys(arm.short for arm, _ in found))
+            yield Bar(f"{name}, {of}" if len(groups) > 1 else name, f"{100 * mean:.1f} %", mean, True)
+
+
+def _untrained(arm: Arm) -> tuple[object, ...]:
+    """What decides the encoder that the runs of an arm start from, but for the seed."""
+    return tuple(getattr(arm.runs[0].recipe, name) for name in INITIAL)
 
 
 def _accuracy(arms: Sequence[Arm], key: str) -> str:
     held = [(arm, arm.values(key)) for arm in arms if arm.values(key)]
     bars = [Bar(_name(arms, arm), _percent(values), statistics.fmean(values.values())) for arm, values in held]
     name, best = (ACCURACIES | ONLINE)[key], max(bars, key=lambda bar: bar.share or 0)
-    what = "" if len(bars) == 1 else f"best: {best.name}"
+    alone = sum(bar.value.split()[0] == best.value.split()[0] for bar in bars) == 1
+    what = "" if len(bars) == 1 else f"highest: {best.name}" if alone else "the highest of several"
     number, unit = best.value.rsplit(" ", 1)
     return _tile(name, number, unit, what, [*bars, *_controls(arms, key)])
 

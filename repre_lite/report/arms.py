@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ..recipes import identity
-from ..runs import Run
+from ..data.naming import named
+from ..recipes import identity, recipe
+from ..runs import RECIPE, Run, read_json
+from ..runtime.errors import UserError
+
+SHORT = 48  # characters of a name in a legend
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs whose recipes differ only in the seed; `name` holds the fields in which arms differ, `short` their values alone."""
+    """Runs of the same images whose recipes differ only in the seed; `name` holds the fields in which arms differ, `short` their values alone."""
 
     name: str
     runs: tuple[Run, ...]
@@ -43,20 +49,79 @@ class Arm:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """The arms of `runs`, in the order of their first runs."""
+    """The arms of `runs`, in the order of their first runs.
+
+    Raises UserError for two runs that differ in nothing, the seed included.
+    """
     groups: dict[str, list[Run]] = {}
-    for run in runs:
-        key = {name: value for name, value in identity(run.recipe).items() if name != "seed"}
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
-    keys = [json.loads(key) for key in groups]
-    differ = [
-        name for name in identity(runs[0].recipe) if name != "seed" and any(k[name] != keys[0][name] for k in keys)
-    ]
+    for run, images in zip(runs, _images(runs), strict=True):
+        key = {name: value for name, value in identity(run.recipe).items() if name != "seed"} | {"images": images}
+        members = groups.setdefault(json.dumps(key), [])
+        twice = next((member for member in members if member.recipe.seed == run.recipe.seed), None)
+        if twice is not None:
+            raise UserError(f"{twice.folder} and {run.folder}: the same recipe, images and seed; give one of them")
+        members.append(run)
+    keys = [_leaves(json.loads(key)) for key in groups]
+    names = list(dict.fromkeys(name for key in keys for name in key))
+    differ = [name for name in names if any(key.get(name) != keys[0].get(name) for key in keys)]
+    if "scale" in differ and all(key["images"] == key["scale"] for key in keys):
+        differ.remove("images")
+    if "framework" in differ:  # what follows from the framework is not named
+        usual = [_leaves(_default(json.loads(key))) for key in groups]
+        chosen = ("framework", "arch", "scale", "size")
+        differ = [
+            name
+            for name in differ
+            if name in chosen or any(key.get(name) != own.get(name) for key, own in zip(keys, usual, strict=True))
+        ]
+    shorts = [", ".join(_said(key, name) for name in differ or ("reconstruction",)) for key in keys]
     return [
         Arm(
-            ", ".join(f"{name} {key[name]}" for name in differ or ("framework", "arch", "reconstruction")),
+            ", ".join(f"{name} {_said(key, name)}" for name in differ or ("framework", "arch", "reconstruction")),
             tuple(members),
-            ", ".join(str(key[name]) for name in differ or ("reconstruction",)),
+            short if len(short) <= SHORT else f"{number} ({short[: SHORT - 8]} …)",
         )
-        for key, members in zip(keys, groups.values(), strict=True)
+        for number, (key, short, members) in enumerate(zip(keys, shorts, groups.values(), strict=True), 1)
     ]
+
+
+def _images(runs: Sequence[Run]) -> list[str]:
+    """What the training images of each run are called: a public data set by its name, a folder by its own, and by its path
+    if another folder has the same name. Folders of equal fingerprint are one."""
+    found: list[str] = []
+    known: dict[str, str] = {}
+    for run in runs:
+        facts = read_json(run.folder / RECIPE)
+        data, scale = run.recipe.data, run.recipe.scale
+        name = named(scale, facts.get("origin"))
+        if scale == "folder" and data is not None:
+            name = known.setdefault(str(facts.get("fingerprint")), str(Path(data).absolute()))
+        found.append(name)
+    ends = {path: Path(path).name for path in known.values()}
+    return [ends[name] if list(ends.values()).count(ends.get(name, "")) == 1 else name for name in found]
+
+
+def _leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names, such as "method.temperature" and "views.0.scale"."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value, found[f"number of {name}"] = {str(number): each for number, each in enumerate(value)}, len(value)
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": each for inner, each in _leaves(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _default(key: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the recipe of a scale, size, framework and encoder has by itself."""
+    try:
+        return identity(recipe(key["scale"], key["framework"], key["size"], arch=key["arch"]))
+    except UserError:  # an encoder that needs more settings than its name
+        return {}
+
+
+def _said(key: Mapping[str, Any], name: str) -> str:
+    value = key.get(name, "default")
+    return "none" if value is None else str(value)

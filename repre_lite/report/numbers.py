@@ -85,7 +85,10 @@ def _mean(values: dict[int, float], kind: str, sign: str = "") -> str:
     if not values:
         return "–"
     mean = _written(statistics.fmean(values.values()), kind, sign)
-    spread = f" ± {_written(statistics.stdev(values.values()), kind)}" if len(values) > 1 else ""
+    deviation = statistics.stdev(values.values()) if len(values) > 1 else None
+    spread = (
+        "" if deviation is None else f" ± {_written(deviation, kind, '-' if sign else '')}"
+    )  # "-": a sign if negative
     return mean + spread
 
 
