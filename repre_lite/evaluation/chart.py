@@ -77,5 +77,7 @@ class Chart:
 
     @property
     def rate(self) -> str:
-        """The base learning rate as a setting."""
+        """The base learning rate as a setting; the learning rate itself if it is set."""
+        if self.facts.get("lr") is not None:
+            return f"lr={self.facts['lr']:g}"
         return f"base_lr={self.facts['base_lr']:g}" if "base_lr" in self.facts else "base_lr="

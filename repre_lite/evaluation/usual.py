@@ -24,7 +24,7 @@ def usual(facts: Mapping[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
     except (UserError, KeyError):
         return {}
-    return flat(vars(own))
+    return flat(vars(own)) | {"lr": own.peak_lr}
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +38,8 @@ def far(facts: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """A remedy that takes the first of some settings that is far from the usual one back to it; None if none is."""
     here, there = flat(facts), usual(facts)
     for name in names:
+        if name == "base_lr" and here.get("lr") is not None:  # it decides, and base_lr has no effect
+            name = "lr"
         if name in here and name in there and differs(name, here[name], there[name]):
             said = "set " * name.startswith("method.")
             return f"try {said}{name}={_short(there[name])}, the recipe's default, instead of {_short(here[name])}"
@@ -45,7 +47,8 @@ def far(facts: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def ratio(facts: Mapping[str, Any], name: str) -> float:
-    """How many times as large as usual a setting is; 1 if that is unknown."""
+    """How many times as large as usual a setting is; 1 if that is unknown. Of base_lr: the learning rate itself if it is set."""
+    name = "lr" if name == "base_lr" and facts.get("lr") is not None else name
     here, there = facts.get(name), usual(facts).get(name)
     return here / there if isinstance(here, int | float) and isinstance(there, int | float) and there else 1.0
 

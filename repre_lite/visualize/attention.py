@@ -14,6 +14,7 @@ from .kit.attention import attention_top, pack_blocks, round_up
 from .kit.capture import BlockAttention, capture, heaviest, mean_distance, rollout
 from .kit.drawing import Figure, enlarge, outline, show_image
 from .kit.viewer import on_scale, pack_image, pack_scale, to_html, viewer
+from .kit.words import percent
 
 CELL = 59  # pixels from one small map of the figure to the next, three of them empty
 DROPS = (0.0, 0.3, 0.6, 0.9)  # shares of each row that rollout can drop
@@ -115,7 +116,7 @@ class Attention:
             mass=round(100 * mass),
             count=int(heaviest(shown, mass).sum()),
             patches=h * w,
-            share=f"{100 * shown.max() / max(shown.sum(), 1e-12):.0f}",
+            share=percent(shown.max() / max(shown.sum(), 1e-12)),
             top_row=top // w,
             top_column=top % w,
         )

@@ -21,14 +21,15 @@ from ..evaluation import at_size
 from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
-from .bench_subject import Subject, has_token, packed_subject, subject_of
+from .bench_subject import Subject, packed_subject, subject_of
 from .kit import palette
 from .kit.capture import capture
 from .kit.drawing import Figure, absolute_error, show_image, still
 from .kit.live import model_script, why_not
-from .kit.subject import normalising, tap_names
+from .kit.subject import has_token, normalising, tap_names
 from .kit.viewer import pack_image, to_html, viewer
 from .kit.words import BENCH as WORDS
+from .kit.words import percent
 
 SHOWN, FITTED = 12, 64  # images on the bench; images that means and colours of taps are taken from
 SNAPSHOT_BYTES = 7_000_000  # weights of earlier moments in a page: as many moments as fit, evenly spread
@@ -213,7 +214,7 @@ class Bench:
             if values is None:
                 numbers.append(subject.name)
             elif state["look"] == "attention":
-                numbers.append(f"{subject.name} {100 * values.max():.0f} %")
+                numbers.append(f"{subject.name} {percent(values.max())} %")
             else:
                 numbers.append(f"{subject.name} {(values.sum() - 1) / (values.size - 1):.2f}")
         facts = {"where": where, "head": head, "block": state["block"], "tap": names[state["tap"]]}

@@ -85,8 +85,3 @@ def packed_subject(subject: Subject) -> dict[str, Any]:
     )
     decodes = subject.stages[-1].decoder is not None
     return {"name": subject.name, "note": subject.note, "steps": subject.steps, "decodes": decodes, "live": text}
-
-
-def has_token(encoder: TappedEncoder) -> bool:
-    """Whether there is a class token."""
-    return getattr(encoder.backbone, "cls_token", None) is not None

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..data.image_set import ImageSet
 from ..data.views import Views
 from ..evaluation import at_size
+from ..hide import hidden_patches
 from ..runs import CHECKPOINT, Run, load_run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator
@@ -78,7 +79,11 @@ class Explorer:
                 "open a run of your own"
             )
         views = self._views(self.images, 0, torch.arange(1 + BATCH))
-        return TugOfWar.compute(self.run.model, views, self.run.metrics)
+        recipe, online = self.run.recipe, self.run.encoder
+        grid = online.image_size // online.patch
+        rows = torch.arange(1 + BATCH)
+        hidden = hidden_patches(recipe.seed, 0, rows, recipe.hide, grid) if recipe.hide else None
+        return TugOfWar.compute(self.run.model, views, self.run.metrics, hidden)
 
     def tab(self, name: str) -> Visual:
         """The visual of a tab, computed once. Raises UserError for a name that is not among `makers`."""

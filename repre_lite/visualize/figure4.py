@@ -11,7 +11,6 @@ import torch
 
 from ..data.image_set import ImageSet
 from ..data.scenes import VAL_START, scenes
-from ..encoder import is_hierarchical
 from ..evaluation import at_size
 from ..runs import Run
 from ..runtime.randomness import generator
@@ -22,6 +21,8 @@ from .kit.capture import capture
 from .kit.drawing import Figure, legend, show_image
 from .kit.extra import extra
 from .kit.panel import panel
+from .kit.subject import has_token
+from .kit.words import percent
 from .truth import Truth
 
 SCENES = 32  # on which the overlap of attention and object is measured
@@ -57,7 +58,7 @@ class Figure4:
             if run.recipe.scale == "scenes":
                 drawn = scenes(range(VAL_START, VAL_START + SCENES), size=run.recipe.image_size)
                 truths[name] = Truth.compute(run.encoder, run.model.normalise, drawn)
-        class_token = not is_hierarchical(first.encoder.backbone)
+        class_token = has_token(first.encoder)
         return cls(views.permute(0, 2, 3, 1).numpy(), attention, embeddings, truths, class_token)
 
     def _look(self, axes: Any, image: int, titles: bool = True) -> Any:
@@ -104,7 +105,7 @@ class Figure4:
         places = []
         for name, maps in self.attention.items():
             row, column = np.unravel_index(maps[image].argmax(), maps[image].shape)
-            places.append(f"{name} most on row {row}, column {column} ({maps[image].max():.0%})")
+            places.append(f"{name} most on row {row}, column {column} ({percent(maps[image].max())}%)")
         return f"Image {image}, {who} looks: {'; '.join(places)}."
 
     def widget(self) -> Any:

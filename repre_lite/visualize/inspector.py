@@ -23,6 +23,7 @@ from .kit.correspondence import corresponding, patches_at
 from .kit.drawing import Figure, enlarge, outline, show_image
 from .kit.subject import tap_names
 from .kit.viewer import on_scale, pack, pack_image, pack_scale, to_html, viewer
+from .kit.words import percent
 
 FINEST = 16  # patches a side: finer taps are averaged down, or the similarities of all pairs would fill a page
 
@@ -136,9 +137,9 @@ class Inspector:
             here=self._place((row, column), self.grid),
             who=WORDS[key].format(block=block, head=number, heads=one.heads),
             to=self._place(_top(sent), one.grid),
-            sent=f"{100 * sent.max():.0f}",
+            sent=percent(sent.max()),
             by=self._place(_top(received), one.grid),
-            received=f"{100 * received.max():.0f}",
+            received=percent(received.max()),
         )
         cosines = self.similarity(tap, row, column).copy()
         if cosines.size > 1:

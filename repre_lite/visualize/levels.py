@@ -23,13 +23,15 @@ from .kit.readout import Readout
 class Levels:
     """`image` (H, W, 3) in [0, 1]; `maps`, one for each block or stage, (h, w, 3) in [0, 1]: the first three principal
     components of its patch features as red, green and blue; `pixels`, how much of the pixels (R squared, in [0, 1]) a
-    linear readout of each block's patches explains; `tapped`, the blocks RePre taps; `shared`: one basis for all blocks."""
+    linear readout of each block's patches explains; `tapped`, the blocks RePre taps; `shared`: one basis for all blocks; `level`: what blocks are called,
+    "stage" in a Swin."""
 
     image: np.ndarray
     maps: tuple[np.ndarray, ...]
     pixels: tuple[float, ...]
     tapped: tuple[int, ...]
     shared: bool = False
+    level: str = "block"
 
     @classmethod
     @torch.no_grad()
@@ -48,7 +50,8 @@ class Levels:
         first = [tap[0] for tap in taps]
         maps = shared_colours(first) if shared else tuple(colours(tap) for tap in first)
         scores = tuple(_explained(tap, images) for tap in taps)
-        return cls(images[0].permute(1, 2, 0).numpy(), maps, scores, encoder.tap_indices, shared)
+        level = "stage" if is_hierarchical(encoder.backbone) else "block"
+        return cls(images[0].permute(1, 2, 0).numpy(), maps, scores, encoder.tap_indices, shared, level)
 
     def figure(self, block: int | None = None) -> Figure:
         """The image, then every block's map, with the share of pixels below; or one block's map enlarged."""
@@ -59,7 +62,7 @@ class Levels:
         show_image(axes[0], self.image, "image")
         for axis, index in zip(axes[1:], chosen, strict=True):
             mark = " (tap)" if index in self.tapped else ""
-            show_image(axis, self.maps[index], f"block {index}{mark}")
+            show_image(axis, self.maps[index], f"{self.level} {index}{mark}")
             axis.set_xlabel(f"{self.pixels[index]:.2f}", fontsize=9)
         return figure
 
@@ -69,17 +72,15 @@ class Levels:
             first, last = self.pixels[0], self.pixels[-1]
             basis = " in one basis" if self.shared else ""
             return (
-                f"Patch features of {len(self.maps)} blocks as colours{basis}; a linear readout of block 0 explains {first:.0%} "
-                f"of the pixels, one of the last block {last:.0%}."
+                f"Patch features of {len(self.maps)} {self.level}s as colours{basis}; a linear readout of {self.level} 0 explains {first:.0%} "
+                f"of the pixels, one of the last {self.level} {last:.0%}."
             )
         tapped = "tapped by RePre" if block in self.tapped else "not tapped"
-        return (
-            f"Block {block}, {tapped}: a linear readout of its patches explains {self.pixels[block]:.0%} of the pixels."
-        )
+        return f"{self.level.capitalize()} {block}, {tapped}: a linear readout of its patches explains {self.pixels[block]:.0%} of the pixels."
 
     def widget(self) -> Any:
         """A slider over blocks."""
-        return panel(self, block=extra("ipywidgets").IntSlider(0, 0, len(self.maps) - 1, description="block"))
+        return panel(self, block=extra("ipywidgets").IntSlider(0, 0, len(self.maps) - 1, description=self.level))
 
 
 def colours(tap: Tensor) -> np.ndarray:

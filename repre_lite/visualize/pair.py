@@ -102,7 +102,7 @@ class ViewPair:
         if not len(self.matches):
             return f"{sentence}; no patch of view 1 has its centre in view 2."
         chosen = self._match(match)
-        row, column, other_row, other_column = (self.matches[chosen] + 1).tolist()
+        row, column, other_row, other_column = self.matches[chosen].tolist()
         return (
             f"{sentence}; match {chosen + 1} of {len(self.matches)}: row {row}, column {column} of view 1 is row "
             f"{other_row}, column {other_column} of view 2."

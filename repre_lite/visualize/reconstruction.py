@@ -19,6 +19,7 @@ from .kit.capture import capture, middle_half
 from .kit.drawing import Figure, absolute_error, show_image
 from .kit.extra import extra
 from .kit.panel import panel
+from .kit.words import percent
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Reconstructions:
                 return f"{text}."
             row, column = np.unravel_index(self.attention[image].argmax(), self.attention[image].shape)
             share = self.attention[image].max()
-            return f"{text}; the {self.who} looks most at row {row}, column {column} ({share:.0%})."
+            return f"{text}; the {self.who} looks most at row {row}, column {column} ({percent(share)}%)."
         attention = "" if self.attention is None else f"; attention is that of the {self.who}"
         return (
             f"{len(self.views)} augmented views, each reconstructed by the decoder from the encoder's taps; the mean "

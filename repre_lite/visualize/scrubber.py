@@ -22,6 +22,8 @@ from .kit.capture import capture
 from .kit.drawing import Figure, show_image
 from .kit.extra import extra
 from .kit.panel import panel
+from .kit.subject import has_token
+from .kit.words import percent
 from .levels import colours
 
 NO_DECODER = "no decoder"
@@ -65,7 +67,7 @@ class Scrubber:
         moments = {name: _steady([_moment(model, image) for model in several]) for name, several in models.items()}
         if len({len(several[0].attention) for several in moments.values()}) > 1:
             raise UserError("the encoders of these runs differ in depth; show them one by one")
-        class_token = not is_hierarchical(next(iter(runs.values())).encoder.backbone)
+        class_token = has_token(next(iter(runs.values())).encoder)
         return cls(image.permute(1, 2, 0).numpy(), moments, tuple(steps), class_token)
 
     @property
@@ -145,7 +147,7 @@ class Scrubber:
             moment, attention = several[time], several[time].attention[block]
             row, column = np.unravel_index(attention.argmax(), attention.shape)
             l1 = "" if moment.l1 is None else f"reconstructs with L1 {moment.l1:.3f}, "
-            parts.append(f"{name} {l1}{looks} on row {row}, column {column} ({attention.max():.0%})")
+            parts.append(f"{name} {l1}{looks} on row {row}, column {column} ({percent(attention.max())}%)")
         return f"After step {self.steps[time]}, at depth {block}: {'; '.join(parts)}."
 
     def widget(self) -> Any:

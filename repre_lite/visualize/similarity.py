@@ -20,15 +20,15 @@ from .kit import palette
 from .kit.drawing import Figure, legend, outline, show_image
 from .kit.extra import extra
 from .kit.panel import panel
-from .kit.subject import tap_names
+from .kit.subject import last_step, tap_names
 
 MOMENTS = 6  # of training, at most, evenly spread over those that were kept
 
 
 @dataclass(frozen=True)
 class PatchSimilarity:
-    """`image` (H, W, 3) in [0, 1]; `taps`: names of K taps; `steps` (T,): moments of training, the last being each run's
-    end. For each run `cosines` (T, K): the mean cosine between two patches of an image, over images; `maps`, for each
+    """`image` (H, W, 3) in [0, 1]; `taps`: names of K taps; `steps` (T,): moments of training, the last being the
+    latest end. For each run `ends`: the step of its last moment; `cosines` (T, K): the mean cosine between two patches of an image, over images; `maps`, for each
     moment and tap (h, w, h, w): the cosine of each two patches of `image`."""
 
     image: np.ndarray
@@ -36,6 +36,7 @@ class PatchSimilarity:
     steps: tuple[int, ...]
     cosines: dict[str, np.ndarray]
     maps: dict[str, tuple[tuple[np.ndarray, ...], ...]]
+    ends: dict[str, int]
 
     @classmethod
     def compute(cls, runs: Mapping[str, Run], images: Tensor) -> PatchSimilarity:
@@ -47,11 +48,9 @@ class PatchSimilarity:
             (tap_names(r.evaluated), r.evaluated.tap_grids) != (taps, first.evaluated.tap_grids) for r in runs.values()
         ):
             raise UserError("the runs differ in taps or grid; show those of one architecture and tap_blocks= together")
-        ends = {
-            name: int(run.summary.get("steps", run.metrics[-1]["step"] if run.metrics else 0))
-            for name, run in runs.items()
-        }
-        shared = sorted(set.intersection(*(set(run.snapshots) for run in runs.values())) - set(ends.values()))
+        ends = {name: last_step(run) for name, run in runs.items()}
+        snapshots = set.intersection(*(set(run.snapshots) for run in runs.values()))
+        shared = sorted(step for step in snapshots if step < min(ends.values()))
         most = min(MOMENTS - 1, len(shared))
         shared = [shared[round(i * (len(shared) - 1) / max(1, most - 1))] for i in range(most)]
         cosines, maps = {}, {}
@@ -60,7 +59,7 @@ class PatchSimilarity:
             found = [_moment(encoder, run.model.normalise(images)) for encoder in encoders]
             cosines[name] = np.array([means for means, _ in found])  # (T, K)
             maps[name] = tuple(several for _, several in found)
-        return cls(images[0].permute(1, 2, 0).numpy(), taps, (*shared, max(ends.values())), cosines, maps)
+        return cls(images[0].permute(1, 2, 0).numpy(), taps, (*shared, max(ends.values())), cosines, maps, ends)
 
     def figure(self, tap: int | None = None, row: int | None = None, column: int | None = None) -> Figure:
         """Above, the mean cosine over steps at every tap; below, for each run the image with one patch outlined and, over
@@ -81,18 +80,24 @@ class PatchSimilarity:
             show_image(line[0], self.image)
             line[0].set_ylabel(plain_text(name), fontsize=9, parse_math=False)
             outline(line[0], (row * height, column * width, height, width))
-            for axis, step, maps in zip(line[1:], self.steps, moments, strict=True):
+            for axis, step, maps in zip(line[1:], self._moments(name), moments, strict=True):
                 shown = show_image(axis, maps[tap][row, column], "untrained" if step == 0 else f"step {step}", **look)
                 outline(axis, (row, column, 1, 1))
             below.colorbar(shown, ax=line[-1], fraction=0.05)
         return figure
 
+    def _moments(self, name: str) -> tuple[int, ...]:
+        """The steps of one run's moments."""
+        return (*self.steps[:-1], self.ends[name])
+
     def _over_steps(self, owner: Any, tap: int) -> None:
         axes = owner.subplots(1, len(self.taps), sharey=True, squeeze=False)[0]
         for index, axis in enumerate(axes):
             handles = []
-            for number, values in enumerate(self.cosines.values()):
-                handles += axis.plot(self.steps, values[:, index], markersize=3, **palette.series(number).options())
+            for number, (name, values) in enumerate(self.cosines.items()):
+                handles += axis.plot(
+                    self._moments(name), values[:, index], markersize=3, **palette.series(number).options()
+                )
             axis.set_title(self.taps[index], fontsize=9, fontweight="bold" if index == tap else "normal")
             axis.set_xlabel("step", fontsize=8)
             axis.xaxis.get_major_locator().set_params(integer=True, nbins=4)
@@ -109,8 +114,9 @@ class PatchSimilarity:
             last = self.maps[name][-1][tap]
             others = (last[row, column].sum() - last[row, column, row, column]) / max(1, last[row, column].size - 1)
             change = f"from {values[0, tap]:.2f} to " if len(self.steps) > 1 else ""
+            ended = f" after step {self.ends[name]}" if len(set(self.ends.values())) > 1 else ""
             parts.append(
-                f"{plain_text(name)} {change}{values[-1, tap]:.2f} (patch in row {row}, column {column}: {others:.2f})"
+                f"{plain_text(name)} {change}{values[-1, tap]:.2f}{ended} (patch in row {row}, column {column}: {others:.2f})"
             )
         return (
             f"Mean cosine between two patches of an image at {self.taps[tap]}, from step {self.steps[0]} to {self.steps[-1]}: "

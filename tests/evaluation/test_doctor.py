@@ -69,6 +69,14 @@ def test_a_collapse_is_a_spread_near_zero_or_hardly_a_direction():
     assert kinds(*run("byol", rank=(5, 1.5), batch_size=8)) == ["healthy"]  # few images span few directions
 
 
+def test_a_learning_rate_that_is_set_itself_is_the_one_to_change():
+    usual = rl.recipe("scenes", "byol").peak_lr
+    found = diagnose(*run("byol", spread=(0.8, 0.02), lr=1.0))
+    assert found[0].remedy == f"try lr={usual:g}, the recipe's default, instead of 1"
+    found = diagnose(*run("byol", spread=(0.8, 0.02), lr=usual))
+    assert found[0].remedy.startswith(f"lower lr={usual:g},")
+
+
 def test_a_remedy_is_the_setting_that_is_far_from_the_recipes_own():
     found = diagnose(*run("byol", spread=(0.8, 0.02), method={"momentum": 0.0}))
     assert found[0].remedy == "try set method.momentum=0.95, the recipe's default, instead of 0"

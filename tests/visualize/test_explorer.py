@@ -1,5 +1,6 @@
 """The explorer: tabs for what a run has, each made when opened."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -12,6 +13,7 @@ from repre_lite.repre import RePre
 from repre_lite.runs import Run
 from repre_lite.visualize.embedding import Embedding
 from repre_lite.visualize.explorer import Explorer
+from repre_lite.visualize.tug import TugOfWar
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,6 +49,15 @@ def test_only_what_the_run_has(tiny_runs):
     explorer = Explorer(run)
     assert "tug of war" not in explorer.makers and "time" not in explorer.makers and "ladder" in explorer.makers
     assert "stage 2" in explorer.tab("ladder").names[0]
+
+
+def test_the_tug_of_war_of_hidden_patches_is_that_of_training(tiny_runs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(TugOfWar, "compute", lambda model, views, metrics, hidden: seen.append(hidden))
+    run = rl.load_run(tiny_runs["multi-0"])
+    for share in (0.0, 0.5):
+        Explorer(dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, hide=share)))._tug_of_war()
+    assert seen[0] is None and seen[1].shape[0] > 1 and 0.3 < seen[1].float().mean() < 0.7
 
 
 def test_another_image_is_looked_at(tiny_runs):

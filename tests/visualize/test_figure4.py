@@ -76,3 +76,11 @@ def test_a_swin_says_that_it_has_no_class_token(tiny_runs):
     assert not view.class_token and view.truths == {} and view.attention["Swin"].shape == (2, 4, 4)
     assert "no class token" in view.describe() and "no class token" in view.describe(0) and "IoU" not in view.describe()
     assert png(view.figure())[:4] == b"\x89PNG"
+
+
+def test_a_vit_without_class_token_has_none(tiny_runs):
+    folder, encoder = tiny_runs["multi-0"], {"class_token": False, "global_pool": "avg"}
+    recipe = rl.recipe("scenes", encoder=encoder, decoder_width=8, method={"hidden": 16, "out": 8})
+    run = Run(folder, recipe, RePre.from_recipe(recipe).eval(), [], {})
+    view = Figure4.compute({"one": run, "two": run}, shown=1)
+    assert not view.class_token and "no class token here" in view.describe(0)

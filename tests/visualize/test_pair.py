@@ -49,7 +49,7 @@ def test_a_mirrored_view_matches_from_the_other_side():
     pair = pair_of((0, 0, 8, 8), (0, 0, 8, 4), (True, False))  # view 2 shows the left half
     assert pair.matches.tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]  # which view 1 has on its right
     assert pair._on_image(0, 1).tolist() == [0, 0, 4, 4]
-    assert "100% of the image, mirrored, view 2 50%, both 50%; match 1 of 2: row 1, column 2 of view 1 is row 1, column 2 of view 2." in pair.describe(0)  # fmt: skip
+    assert "100% of the image, mirrored, view 2 50%, both 50%; match 1 of 2: row 0, column 1 of view 1 is row 0, column 1 of view 2." in pair.describe(0)  # fmt: skip
 
 
 def outlines(axis):

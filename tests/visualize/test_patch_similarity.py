@@ -1,5 +1,7 @@
 """Patches alike: cosines by tap and moment against a slow reference."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,19 @@ def test_one_patch_and_tap_in_words_and_drawn(shown):
     lines, maps = [axis for axis in axes if axis.lines], [axis for axis in axes if axis.images]
     assert len(lines) == 4 and len(maps) >= 1 + len(shown.steps)
     assert [axis.get_title() for axis in maps[1:3]] == ["untrained", f"step {shown.steps[1]}"]
+
+
+def test_runs_of_different_lengths_end_where_they_end(tiny_runs, images):
+    run = rl.load_run(tiny_runs["multi-0"])
+    short = dataclasses.replace(
+        run, summary={"steps": 1, "finished": False}
+    )  # a checkpoint that is older than a snapshot
+    both = PatchSimilarity.compute({"long": run, "short": short}, images)
+    assert both.steps == (0, 4) and both.ends == {"long": 4, "short": 1}
+    titles = [axis.get_title() for axis in both.figure().axes if axis.images]
+    assert [title for title in titles if title] == ["untrained", "step 4", "untrained", "step 1"]
+    assert "after step 1 (patch" in both.describe()
+    assert [line.get_xdata().tolist() for line in both.figure().axes[0].lines] == [[0, 4], [0, 1]]
 
 
 def test_several_runs_and_a_swin(tiny_runs, images, tmp_path):

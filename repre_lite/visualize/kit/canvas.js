@@ -150,6 +150,7 @@ class Chart {
 }
 
 /** A number with three digits; words.py writes it likewise. */
+const percent = (share) => (share >= 0.0095 || !share ? (100 * share).toFixed(0) : String(Number((100 * share).toPrecision(1))));
 const short = (value) => String(Number(value.toPrecision(3)));
 
 /** Mean absolute difference over the three colours of two images of `size` bytes, in [0, 1]. */

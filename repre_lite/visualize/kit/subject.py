@@ -30,6 +30,11 @@ def tap_names(encoder: TappedEncoder) -> tuple[str, ...]:
     return tuple(f"{level} {index}" for index in encoder.tap_indices)
 
 
+def has_token(encoder: TappedEncoder) -> bool:
+    """Whether there is a class token."""
+    return getattr(encoder.backbone, "cls_token", None) is not None
+
+
 def last_step(run: Run) -> int:
     """How many steps the networks of a run have been trained for; of an unfinished run, those of its checkpoint."""
     return int(run.summary.get("steps", run.metrics[-1]["step"] if run.metrics else 0))

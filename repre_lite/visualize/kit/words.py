@@ -69,3 +69,9 @@ def short(value: float) -> str:
         return f"{value:.3g}".replace("e-0", "e-")
     rounded = Context(prec=3, rounding=ROUND_HALF_UP).create_decimal_from_float(value)
     return f"{rounded.normalize() + 0:f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent without the sign: whole, or one digit if it is below one, as `percent` in canvas.js writes it."""
+    value = 100 * float(share)
+    return f"{value:.0f}" if value >= 0.95 or value == 0 else f"{value:.1g}"

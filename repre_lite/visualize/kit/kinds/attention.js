@@ -39,7 +39,6 @@ function heaviest(values, mass) {
   return { mask, count };
 }
 
-const percent = (share) => (100 * share).toFixed(0);
 
 /** Blocks x heads as small maps, one enlarged, and the image with the kept share of it. */
 kinds.attention = (ui, { image, blocks, distances, norms, rolled, drops, tops, words }) => {

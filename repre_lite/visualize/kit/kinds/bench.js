@@ -174,7 +174,7 @@ kinds.bench = (ui, data) => {
     const numbers = models.map(({ name }, i) => {
       const map = results[i].map;
       if (!map) return name;
-      if (state.look === "attention") return `${name} ${(100 * Math.max(...map)).toFixed(0)} %`;
+      if (state.look === "attention") return `${name} ${percent(Math.max(...map))} %`;
       return `${name} ${((map.reduce((sum, value) => sum + value, 0) - 1) / (map.length - 1)).toFixed(2)}`;
     });
     const head = state.head < 0 ? words.mean : fill(words.one, state);
