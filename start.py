@@ -82,6 +82,24 @@ def install_with_uv(uv, arguments, has_gpu):
     subprocess.check_call(command, env=environment)
 
 
+def run(command, **options):
+    """Run a command until it ends; returns its exit status. It hears Ctrl-C too, and may need time to save its work.
+
+    Raises KeyboardInterrupt afterwards if it did not end well.
+    """
+    process = subprocess.Popen(command, **options)
+    interrupted = False
+    while True:
+        try:
+            status = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted and status:
+        raise KeyboardInterrupt
+    return status
+
+
 def run_tests(options):
     """Lint, types, executed lessons, tests: all of them even if one fails; returns 0 only if none did.
 
@@ -106,7 +124,7 @@ def run_tests(options):
     failed = []
     for name, command in steps:
         print("== " + name, flush=True)
-        if subprocess.call([PYTHON] + command, cwd=HERE, env=environment):
+        if run([PYTHON] + command, cwd=HERE, env=environment):
             failed.append(name)
     if failed:
         print("failed: " + ", ".join(failed))
@@ -133,7 +151,7 @@ def main(arguments):
             return 0
         if verb == "test":
             return run_tests(options)
-        return subprocess.call([PYTHON, "-m", "repre_lite", verb] + options, cwd=HERE)
+        return run([PYTHON, "-m", "repre_lite", verb] + options)
     except subprocess.CalledProcessError as error:
         print("start.py: installing failed (see above); run the same command again to retry: %s" % error)
         return 1

@@ -175,4 +175,6 @@ def build_weighting(text: str) -> UncertaintyWeighting | FixedWeighting:
         weights = []
     if kind != "fixed" or len(weights) != 2 or not all(0 <= weight < math.inf for weight in weights):
         raise UserError(f"weighting={text}: give uncertainty, or fixed:L1,L2 with two numbers >= 0, such as fixed:1,1")
+    if not any(weights):
+        raise UserError(f"weighting={text} leaves nothing to learn; give one weight above 0, such as fixed:1,1")
     return FixedWeighting(*weights)

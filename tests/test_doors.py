@@ -4,9 +4,12 @@ import ast
 import importlib.util
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -79,6 +82,7 @@ def start(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.subprocess, "check_call", run)
     monkeypatch.setattr(module.subprocess, "call", run)
+    monkeypatch.setattr(module, "run", run)
     monkeypatch.setattr(module.subprocess, "check_output", lambda *_, **__: b"8.0\n")
     monkeypatch.setattr(module.shutil, "which", lambda _: None)
     return module
@@ -191,6 +195,31 @@ def test_a_verb_installs_the_first_time_only_and_passes_its_options_on(start):
     assert start.ran[2:] == [[start.PYTHON, "-m", "repre_lite", "demo", "--out", "x"]] * 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a group of processes")
+@pytest.mark.parametrize(("status", "wanted"), [(0, 0), (130, 130)])
+def test_ctrl_c_waits_for_what_the_verb_saves(tmp_path, status, wanted):
+    """A terminal sends it to both; the verb needs a second, as one that finishes its step does."""
+    child = (
+        "import signal, sys, time, pathlib\n"
+        f"def save(*_): time.sleep(1); pathlib.Path('saved').touch(); sys.exit({status})\n"
+        "signal.signal(signal.SIGINT, save); pathlib.Path('ready').touch(); time.sleep(60)\n"
+    )
+    parent = (
+        f"import importlib.util, sys\nspec = importlib.util.spec_from_file_location('start', {str(ROOT / 'start.py')!r})\n"
+        "start = importlib.util.module_from_spec(spec); spec.loader.exec_module(start)\n"
+        f"start.installed, start.PYTHON = (lambda _: True), sys.executable\n"
+        f"run, start.run = start.run, lambda command, **options: run([sys.executable, '-c', {child!r}], **options)\n"
+        "sys.exit(start.main(['demo']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == wanted
+    assert (tmp_path / "saved").exists()  # in the folder of the caller, whose paths count
+
+
 def test_test_runs_every_step_even_after_a_failure(start, monkeypatch, capsys):
     ran = []
 
@@ -203,7 +232,7 @@ def test_test_runs_every_step_even_after_a_failure(start, monkeypatch, capsys):
         ran.append(command[2])
         return int("mypy" in command)
 
-    monkeypatch.setattr(start.subprocess, "call", run)
+    monkeypatch.setattr(start, "run", run)
     (Path(start.HERE) / "notebooks").mkdir()
     assert start.run_tests(["-x"]) == 1
     assert ran == ["ruff", "ruff", "mypy", "pytest"]
@@ -211,7 +240,7 @@ def test_test_runs_every_step_even_after_a_failure(start, monkeypatch, capsys):
     start.run_tests([])
     assert ran[4:] == ["ruff", "ruff", "mypy", "pytest", "pytest"]
     assert capsys.readouterr().out.count("failed: types\n") == 2
-    monkeypatch.setattr(start.subprocess, "call", lambda *_, **__: 0)
+    monkeypatch.setattr(start, "run", lambda *_, **__: 0)
     assert start.run_tests([]) == 0
 
 

@@ -248,6 +248,7 @@ def test_build_weighting():
     fixed = build_weighting("fixed:1,0.25")
     assert isinstance(fixed, FixedWeighting)
     assert fixed(torch.tensor(2.0), torch.tensor(4.0)).item() == 3
-    for bad in ("fixed", "fixed:1", "fixed:1,x", "fixed:1,-1", "learned", "fixed:1,2,3"):
+    assert build_weighting("fixed:0,1").weights.tolist() == [0, 1]
+    for bad in ("fixed:0,0", "fixed", "fixed:1", "fixed:1,x", "fixed:1,-1", "learned", "fixed:1,2,3"):
         with pytest.raises(UserError, match="weighting="):
             build_weighting(bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..evaluation.score import score_encoder
 from ..recipes import recipe
 from ..repre import RePre
 from ..runs import RECIPE, SUMMARY, Run, merge_summary, read_json
+from ..runtime import files
 from ..runtime.device import pick_device
 from ..runtime.errors import UserError
 from ..runtime.lock import locked
@@ -83,7 +85,7 @@ def _plot(run: Run, images: Tensor, folder: Path) -> Path | None:
         figure = Reconstructions.compute(run, images).figure()
     except ImportError:
         return None
-    path = folder / "figures" / "reconstruction.png"
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=130)
+    path, drawn = folder / "figures" / "reconstruction.png", io.BytesIO()
+    figure.savefig(drawn, dpi=130)
+    files.write_bytes(files.create(path.parent) / path.name, drawn.getvalue())
     return path

@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     transfer.set_defaults(run="repre_lite.cli.transfer:transfer")
 
     export = verbs.add_parser("export", help="write the encoder for timm")
-    export.add_argument("source", metavar="RUN", help="a run folder")
+    export.add_argument("source", metavar="RUN", help=SOURCE.partition(", or random")[0])
     export.add_argument(
         "--out",
         required=True,

@@ -151,6 +151,12 @@ def _torchvision(scale: str, root: Path | None) -> tuple[ImageSet, ImageSet, Ima
         sets = _sets(scale, root, splits)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if root is not None:
+            place = plain_text(root / TORCHVISION_FOLDERS[scale])
+            raise UserError(
+                f"data={plain_text(root)}: {place} is incomplete or damaged ({reason}); delete it and leave data= out to "
+                "download it again, or give another folder"
+            ) from None
         raise UserError(
             f"scale={scale}: not found and not downloadable here ({reason}); give data=, a tree train/CLASS/*, val/CLASS/* "
             "or a torchvision root"

@@ -67,7 +67,8 @@ def load_tree(
 def list_tree(scale: str, root: Path) -> Tree:
     """The image files below `root`, split into parts.
 
-    `folder` needs neither train/ nor labels; the other scales need train/CLASS/*. `imagenet100` takes its classes out of
+    `folder` needs neither train/ nor labels, and if images lie in folders beside a train/ without classes, train/ is one of
+    them; the other scales need train/CLASS/*. `imagenet100` takes its classes out of
     a tree of all of ImageNet's. `stl10` trains on unlabeled/ too if there is one. Raises UserError if files are missing.
     """
     folder = root / "train"
@@ -85,7 +86,9 @@ def list_tree(scale: str, root: Path) -> Tree:
             raise UserError(
                 f"data={plain_text(folder)}: some images lie outside the class folders; put each into train/CLASS/"
             )
-        return Tree(Files(paths))
+        return Tree(Files(_images(root) if _siblings(root) else paths))
+    if scale == "folder":
+        _say_left_out(root)
     classes = sorted(set(names))
     train = labelled = _labelled(paths, names, classes)
     if scale == "stl10" and (root / "unlabeled").is_dir():
@@ -103,6 +106,23 @@ def list_tree(scale: str, root: Path) -> Tree:
             f"{where}: class '{plain_text(strange[-1])}' is not among the training classes; use the same folder names"
         )
     return Tree(train, _labelled(paths, names, classes), labelled)
+
+
+def _siblings(root: Path) -> dict[str, int]:
+    """How many images lie in the folders beside train/, val/ and the parts that public data sets have, by name."""
+    parts = ("train", "val", "test", "unlabeled")
+    folders = sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name not in parts and path.name[0] != "."
+    )
+    counts = {path.name: len(list_images(path)) for path in folders}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _say_left_out(root: Path) -> None:
+    """Say which folders beside train/CLASS/* are not read."""
+    if others := _siblings(root):
+        listed = ", ".join(f"{plain_text(name)}/ {count}" for name, count in others.items())
+        say_once(f"{plain_text(root)}: images outside of train/ and val/ are left out: {listed}")
 
 
 def _images(folder: Path, classes: set[str] | None = None, least: int = 2) -> list[Path]:

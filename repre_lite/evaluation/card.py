@@ -12,6 +12,7 @@ from .. import __version__
 from ..data.naming import named
 from ..recipes import identity
 from ..runs import RECIPE, read_json
+from ..runtime.text import plain_text
 
 if TYPE_CHECKING:
     from .source import EncoderSource
@@ -57,11 +58,13 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
         "input": f"3 x {size} x {size}, RGB, mean {_numbers(source.mean)}, standard deviation {_numbers(source.std)}",
         "output": f"{encoder.width} features",
     }
+    held = read_json(source.run / RECIPE) if source.run is not None else {}
+    by = f"repre-lite {held.get('versions', {}).get('repre_lite', '')}".rstrip()
     how = "pixel reconstruction alone" if framework == "none" else f"`{framework}`{branch}"
     learned = {
         None: "exported by repre-lite; who trained it, on what and under which licence, is not known to it",
-        "supervised": f"trained with labels by repre-lite {__version__}, as a control",
-    }.get(framework, f"pre-trained without labels by repre-lite {__version__}: {how}")
+        "supervised": f"trained with labels by {by}, as a control",
+    }.get(framework, f"pre-trained without labels by {by}: {how}")
     parts = [
         "---",
         "library_name: timm",
@@ -79,11 +82,12 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
     ]
     if recipe is not None:
         steps = summary.get("steps") or recipe.steps
-        origin = read_json(source.run / RECIPE).get("origin") if source.run is not None else None
+        most = f"at most {recipe.train_images:,}" if recipe.train_images else "all"
+        images = f"{held['image_count']:,}" if "image_count" in held else most
         training = {
             "framework": f"`{framework}`",
             "reconstruction": f"`{reconstruction}`",
-            "images": f"`{named(recipe.scale, origin)}`, {recipe.train_images or 'all'}",
+            "images": f"`{named(recipe.scale, held.get('origin'))}`, {images}",
             "length": f"{steps} steps" if steps else f"{recipe.epochs} epochs",
             "batch size": str(recipe.batch_size),
             "seed": str(recipe.seed),
@@ -101,13 +105,14 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
         ]
     known = {label: f"{100 * summary[key]:.1f} %" for key, label in RESULTS.items() if summary.get(key) is not None}
     if known:
-        parts += _table("result", known)
+        where = summary.get("evaluated_on")
+        parts += _table("result", ({"images": plain_text(where)} if where else {}) | known)
     parts += [
         "## How to load it",
         "",
         USAGE.format(name=name, width=encoder.width),
         "",
-        f"Exported with torch {torch.__version__} and timm {timm.__version__}.",
+        f"Exported with repre-lite {__version__}, torch {torch.__version__} and timm {timm.__version__}.",
         "",
         "## Licence",
         "",

@@ -16,7 +16,7 @@ from ..runs import SUMMARY, describe_encoder, plain_tensors, read_json
 from ..runtime import files
 from ..runtime.errors import UserError
 from .card import model_card
-from .source import CONFIG, WEIGHTS, EncoderSource, read_source
+from .source import ACCEPTED, CONFIG, RANDOM, WEIGHTS, EncoderSource, read_source
 
 CARD = "README.md"
 FOREIGN = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".pth", ".zip")  # file formats that are not written
@@ -27,6 +27,8 @@ def export(source: str, out: str) -> int:
     target = Path(out)
     if target.suffix in FOREIGN:
         raise UserError(f"out={out}: give a folder, or a file name that ends in .safetensors")
+    if source == RANDOM and not Path(source).exists():
+        raise UserError(f"{RANDOM}: an untrained encoder is not exported; give {', '.join(ACCEPTED)}")
     read = read_source(source)
     if target.suffix == ".safetensors":
         export_file(read, target)
@@ -73,7 +75,7 @@ def export_encoder(source: EncoderSource, out: str | Path) -> None:
         summary = read_json(source.run / SUMMARY) if source.run and (source.run / SUMMARY).exists() else {}
         files.write_text(temporary / CARD, model_card(source, target.resolve().name, summary))
         _check(temporary, tensors)
-        shutil.copymode(target.parent, temporary)  # a temporary folder is its owner's alone
+        os.chmod(temporary, 0o777 & ~files.umask())  # a temporary folder is its owner's alone
         if target.exists():
             target.rmdir()  # Windows does not rename onto an empty folder
         os.rename(temporary, target)

@@ -15,13 +15,12 @@ import torch
 from ..data.cache import build_cache
 from ..data.files import FileImages
 from ..data.image_set import ImageSet, Source
-from ..data.listing import list_images
 from ..data.loaders import Batches
 from ..data.loading import IN_MEMORY
 from ..data.scenes import scenes
 from ..data.sources import IMAGENET, SCENES_TRAIN
 from ..data.stream import StepCrops
-from ..data.tree import STL_SIDE
+from ..data.tree import STL_SIDE, list_tree
 from ..data.views import Views
 from ..recipes import Recipe, override, recipe
 from ..repre import RePre
@@ -169,14 +168,13 @@ def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
 
 
 def image_count(recipe: Recipe) -> int:
-    """How many images a run trains on, without reading them; those of a folder are counted."""
-    if recipe.scale == "folder":
-        if recipe.data is None:
-            raise UserError("data= is missing; give the folder whose images are to be counted")
-        root = Path(recipe.data)
-        count = len(list_images(root / "train" if (root / "train").is_dir() else root)) if root.is_dir() else 0
-        if count == 0:
-            raise UserError(f"data={recipe.data}: no images found; give a folder of images")
+    """How many images a run trains on, without reading them; those of `data` are counted, if it is not torchvision's."""
+    if recipe.data is not None and not Path(recipe.data).is_dir():
+        raise UserError(f"data={recipe.data}: no such folder; give one that holds images")
+    if recipe.scale == "folder" and recipe.data is None:
+        raise UserError("data= is missing; give the folder whose images are to be counted")
+    if recipe.data is not None and (recipe.scale == "folder" or (Path(recipe.data) / "train").is_dir()):
+        count = len(list_tree(recipe.scale, Path(recipe.data)).train)
     else:
         count = IMAGES[recipe.scale]
     count = min(count, recipe.train_images or count)

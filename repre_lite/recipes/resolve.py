@@ -60,6 +60,9 @@ def recipe(scale: str = "scenes", framework: str = "moco_v3", size: str | None =
     values |= overrides | merged
     check_values(values)
     if values.get("lr") is not None:
+        given = overrides.get("base_lr")
+        if given is not None and not math.isclose(given * values["batch_size"] / 256, values["lr"], rel_tol=1e-6):
+            raise UserError(f"lr={values['lr']:g} and base_lr={given:g}: two learning rates; give one of them")
         values["base_lr"] = values["lr"] * 256 / values["batch_size"]
     if "views" not in overrides:
         patch = patch_side(values["arch"], values["image_size"], values.get("patch_size"))
@@ -167,6 +170,8 @@ def _changed_view(views: tuple[View, ...], index: str, name: str, value: Any) ->
         raise UserError(f"set views.{index}.{name}: views are 0 to {len(views) - 1}, and a view has {', '.join(known)}")
     try:
         changed = dataclasses.replace(views[int(index)], **{name: value})
+    except UserError as error:  # which names the field alone
+        raise UserError(f"set views.{index}.{name}={value}: {str(error).partition(': ')[2]}") from None
     except TypeError:
         raise UserError(
             f"set views.{index}.{name}={value}: the wrong kind of value; give one such as {getattr(views[0], name)}"

@@ -34,7 +34,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(
@@ -46,7 +46,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
                 os.unlink(temporary)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that the user takes from new files."""
     held = os.umask(0)
     os.umask(held)
     return held

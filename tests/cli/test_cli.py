@@ -1,6 +1,7 @@
 """The command line in one process: every verb, and every bad input ends with one line, status 2, nothing left behind."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 import repre_lite as rl
-from repre_lite.cli import main, verbs
+from repre_lite.cli import demo, main, verbs
 from repre_lite.evaluation.source import EncoderSource
 from repre_lite.runtime.lock import locked
 
@@ -222,6 +223,15 @@ def test_a_run_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", str(tmp_path)]) == 0
     assert "cannot be written, so the results are only printed" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, tiny_runs):
+    run = rl.load_run(tiny_runs["multi-0"])
+    kept = demo._plot(run, run.images().images[:2], tmp_path)
+    assert kept.read_bytes().startswith(b"\x89PNG") and [path.name for path in kept.parent.iterdir()] == [kept.name]
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(rl.UserError, match="No space left on device"):
+        demo._plot(run, run.images().images[:2], tmp_path)
 
 
 def test_demo_leaves_a_folder_alone_that_another_process_writes_into(tmp_path, capsys):

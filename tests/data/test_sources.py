@@ -81,6 +81,27 @@ def test_a_flat_folder_needs_no_labels(tmp_path):
     assert source.train.labels is None and source.val is None and len(source.train) == 3
 
 
+def test_a_class_called_train_is_not_taken_for_all_images(tmp_path, capsys):
+    for name, count in (("bus", 3), ("car", 4), ("train", 2)):
+        for i in range(count):
+            save(tmp_path / name / f"{i}.png")
+    assert len(load_source("folder", str(tmp_path), 8).train) == 9
+    tree = labelled(tmp_path / "tree", {"train": {"a": 2, "b": 2}, "val": {"a": 1}, "old": {"c": 5}})
+    assert len(load_source("folder", str(tree), 8).train) == 4
+    assert "outside of train/ and val/ are left out: old/ 5" in capsys.readouterr().out
+    flat = tmp_path / "flat"  # parts that public data sets have are no images beside train/
+    for part in ("train", "test"):
+        for i in range(2):
+            save(flat / part / f"{i}.png")
+    assert len(load_source("folder", str(flat), 8).train) == 2
+
+
+def test_a_half_unpacked_download_is_named(tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(UserError, match="cifar-10-batches-py is incomplete or damaged .* delete it"):
+        load_source("cifar10", str(tmp_path), 32)
+
+
 def test_a_tree_that_does_not_fit_is_an_error(tmp_path):
     good = labelled(tmp_path / "good", {"train": {"a": 2}, "val": {"other": 1}})
     empty = labelled(tmp_path / "empty", {"train": {"a": 2}})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -99,7 +100,9 @@ def test_a_dino_export_still_takes_other_sizes(tmp_path):
 def test_the_card_is_front_matter_and_says_what_and_how(tiny_runs, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_runs["multi-0"], run)
-    merge_summary(run, {"knn_top1": 0.4321, "knn_top1_untrained": 0.3})
+    merge_summary(run, {"knn_top1": 0.4321, "knn_top1_untrained": 0.3, "evaluated_on": "folder: 6 by 12"})
+    facts = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(facts | {"versions": facts["versions"] | {"repre_lite": "9.9"}}))
     export_encoder(read_source(run), tmp_path / "my-encoder")
     card = (tmp_path / "my-encoder" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n")
@@ -108,7 +111,7 @@ def test_the_card_is_front_matter_and_says_what_and_how(tiny_runs, tmp_path):
     assert fields == {"library_name": "timm", "license": "mit", "pipeline_tag": "image-feature-extraction"}
     tags = [line[2:] for line in front.splitlines() if line.startswith("- ")]
     assert {"timm", "moco-v3"} <= set(tags) and all(tag == tag.lower() and " " not in tag for tag in tags)
-    for part in ("# my-encoder", "`moco_v3`", "`multi`", "`scenes`, 64", "4 steps", "43.2 %", "30.0 %", "MIT", "RePre",
+    for part in ("# my-encoder", "`moco_v3`", "`multi`", "`scenes`, 64", "4 steps", "trained without labels by repre-lite 9.9", "43.2 %", "30.0 %", "folder: 6 by 12", "MIT", "RePre",
                  'create_model("local-dir:my-encoder", pretrained=True)'):  # fmt: skip
         assert part in body, part
     recipe = json.loads(body.split("```json\n")[1].split("```")[0])
@@ -154,6 +157,29 @@ def test_the_verb_writes_a_folder_or_a_file(tiny_runs, tmp_path, capsys):
         assert torch.equal(model.eval()(x), wanted)
     with safe_open(tmp_path / "deep" / "folder" / "model.safetensors", "pt") as stream:
         assert stream.metadata()["format"] == "pt"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions")
+def test_a_folder_in_a_shared_one_is_its_owners(tmp_path):
+    tmp_path.chmod(0o1777)
+    before = os.umask(0o022)
+    try:
+        export_encoder(source_of(CASES["vit, narrow"]), tmp_path / "mine")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mine").stat().st_mode & 0o7777 == 0o755
+
+
+def test_an_untrained_encoder_is_not_exported(tmp_path, capsys):
+    assert main(["export", "random", "--out", str(tmp_path / "x")]) == 2
+    said = capsys.readouterr().err
+    assert "an untrained encoder is not exported; give a run folder" in said and "--arch" not in said
+
+
+def test_a_count_of_images_that_is_not_known_is_a_limit(tiny_runs):
+    source = dataclasses.replace(read_source(tiny_runs["multi-0"]), run=None)
+    source = dataclasses.replace(source, recipe=dataclasses.replace(source.recipe, train_images=10_000))
+    assert "`scenes`, at most 10,000" in model_card(source, "mine", {})
 
 
 def test_an_export_can_be_exported_again(tmp_path):

@@ -87,6 +87,13 @@ def test_images_are_counted(tmp_path):
     assert image_count(rl.recipe("folder", data=str(tmp_path), batch_size=2)) == 2
     with pytest.raises(rl.UserError, match="batch_size=256"):
         image_count(rl.recipe("folder", data=str(tmp_path)))
+    for scale in ("imagenet1k", "cifar10"):  # a tree of one's own, not the public set
+        for i in range(5):
+            (tmp_path / scale / "train" / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / scale / "train" / "a" / f"{i}.png").write_bytes(b"")
+        assert image_count(rl.recipe(scale, data=str(tmp_path / scale), batch_size=2)) == 5
+    with pytest.raises(rl.UserError, match="no such folder"):
+        image_count(rl.recipe("imagenet1k", data=str(tmp_path / "nowhere")))
 
 
 def test_what_does_not_fit_the_gpus():

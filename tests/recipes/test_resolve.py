@@ -6,6 +6,7 @@ import json
 import pytest
 
 import repre_lite as rl
+from repre_lite.cli.options import in_options
 from repre_lite.data.view import View
 from repre_lite.recipes import FIELDS, HOW, from_dict, identity, override
 
@@ -48,6 +49,7 @@ VIEWS = (View(32), View(32))
         ({"image_size": 4}, "image_size=4"),
         ({"base_lr": float("inf")}, "base_lr=inf"),
         ({"hide": 1.0}, "hide=1.0"),
+        ({"lr": 1e-4, "base_lr": 0.1}, "lr=0.0001 and base_lr=0.1: two learning rates"),
         ({"clip_norm": 0}, "clip_norm=0 .* give none"),
         ({"betas": (0.9, 1.0)}, "betas="),
         ({"taps": 3, "tap_blocks": (1, 2)}, "taps=3: tap_blocks names 2"),
@@ -105,6 +107,13 @@ def test_assignments_change_views_method_and_encoder():
 def test_assignments_that_are_refused(assignment):
     with pytest.raises(rl.UserError):
         override(rl.recipe("scenes"), [assignment])
+
+
+def test_an_error_about_a_view_names_the_view():
+    for assignment, remedy in (("views.0.scale=1", "give 2 numbers"), ("views.1.size=0", "give a number of pixels")):
+        with pytest.raises(rl.UserError, match=f"^set {assignment}: {remedy}"):
+            override(rl.recipe("scenes"), [assignment])
+    assert in_options("set views.0.scale=1: give 2") == "--set views.0.scale=1: give 2"
 
 
 def test_values_of_methods_are_checked_by_their_defaults():

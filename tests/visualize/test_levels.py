@@ -32,7 +32,9 @@ def test_levels_figure_and_sentence(levels):
     assert titles[0] == "image" and len(titles) == len(levels.maps) + 1
     assert [i for i, title in enumerate(titles[1:]) if title.endswith("(tap)")] == list(levels.tapped)
     assert png(figure).startswith(PNG)
-    assert f"{len(levels.maps)} {levels.level}s" in levels.describe() and f"{levels.pixels[-1]:.0%}" in levels.describe()
+    assert (
+        f"{len(levels.maps)} {levels.level}s" in levels.describe() and f"{levels.pixels[-1]:.0%}" in levels.describe()
+    )
     for block, share in enumerate(levels.pixels):
         sentence = levels.describe(block)
         assert f"Block {block}," in sentence and f"{share:.0%}" in sentence
