@@ -19,7 +19,7 @@ SHORT = 48  # characters of a name in a legend
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs of the same images whose recipes differ only in the seed; `name` holds the fields in which arms differ, `short` their values alone."""
+    """Runs of the same images whose recipes differ only in the seed; `name` holds the fields in which arms differ, `short` less."""
 
     name: str
     runs: tuple[Run, ...]
@@ -74,7 +74,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             for name in differ
             if name in chosen or any(key.get(name) != own.get(name) for key, own in zip(keys, usual, strict=True))
         ]
-    shorts = [", ".join(_said(key, name) for name in differ or ("reconstruction",)) for key in keys]
+    shorts = [", ".join(_short(key, name) for name in differ or ("reconstruction",)) for key in keys]
     return [
         Arm(
             ", ".join(f"{name} {_said(key, name)}" for name in differ or ("framework", "arch", "reconstruction")),
@@ -120,6 +120,12 @@ def _default(key: Mapping[str, Any]) -> dict[str, Any]:
         return identity(recipe(key["scale"], key["framework"], key["size"], arch=key["arch"]))
     except UserError:  # an encoder that needs more settings than its name
         return {}
+
+
+def _short(key: Mapping[str, Any], name: str) -> str:
+    """A value alone if it is a word that says what it is; numbers with the end of their name."""
+    value = key.get(name)
+    return value if isinstance(value, str) else f"{name.rpartition('.')[2]} {_said(key, name)}"
 
 
 def _said(key: Mapping[str, Any], name: str) -> str:
