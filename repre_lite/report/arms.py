@@ -19,7 +19,8 @@ SHORT = 48  # characters of a name in a legend
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs of the same images whose recipes differ only in the seed; `name` holds the fields in which arms differ, `short` less."""
+    """Runs of the same images whose recipes differ only in the seed; `name` holds the fields in which arms differ; `short`, for
+    legends, the same in fewer words."""
 
     name: str
     runs: tuple[Run, ...]

@@ -76,6 +76,8 @@ def test_other_frameworks_are_named_without_what_follows_from_them(runs):
     assert [arm.name for arm in made] == [
         "framework moco_v3, base_lr 0.1, method.temperature default", "framework simclr, base_lr 0.004, method.temperature 0.7",
     ]  # fmt: skip
+    shorts = ["moco_v3, base_lr 0.1, temperature default", "simclr, base_lr 0.004, temperature 0.7"]
+    assert [arm.short for arm in made] == shorts
     assert all(
         len(arm.short) <= 60 and "{" not in arm.name
         for arm in group([run, recipe_run(run, views=simclr.views[:1] * 2)])

@@ -37,7 +37,7 @@ def test_levels_figure_and_sentence(levels):
     )
     for block, share in enumerate(levels.pixels):
         sentence = levels.describe(block)
-        assert f"Block {block}," in sentence and f"{share:.0%}" in sentence
+        assert f"{levels.level.capitalize()} {block}," in sentence and f"{share:.0%}" in sentence
         assert ("not tapped" in sentence) == (block not in levels.tapped)
 
 
