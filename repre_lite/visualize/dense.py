@@ -146,7 +146,7 @@ class DenseProbe:
         which = f"image {image}" if image is not None else f"{len(self.images)} image" + "s" * (len(self.images) > 1)
         if shares:
             said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-            parts.append(f"pixels of {which} that lie in a patch of their class: {said}")
+            parts.append(f"pixels of {which} that are classified correctly: {said}")
         return f"{'; '.join(parts) or 'nothing was measured'}."
 
     def widget(self) -> Any:

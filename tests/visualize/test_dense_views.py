@@ -50,7 +50,7 @@ def test_pixels_that_are_right_are_counted_by_hand():
     truth = np.array([[[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, -100, -100], [0, 0, 0, 0]]])
     shown = DenseProbe(np.zeros((1, 4, 4, 3)), truth, {"one": np.array([[[0, 1], [1, 1]]])}, ("a", "b"))
     assert shown.right("one", 0) == 10 / 14
-    assert shown.describe() == "pixels of 1 image that lie in a patch of their class: one 71 %."
+    assert shown.describe() == "pixels of 1 image that are classified correctly: one 71 %."
 
 
 def test_without_masks_there_are_depths_only(run, tmp_path):

@@ -209,7 +209,7 @@ check_own_weighting = Open(
         ),
         Rule(
             lambda w: float(_rest(w).log().diff()) > 0.7,
-            "at rest the second loss, twenty times smaller, has no larger weight than the first: the larger loss wins",
+            "at rest the second loss, twenty times smaller, has less than twice the weight of the first",
             (
                 lambda losses, s: ((-s).exp() * losses + s * losses.detach()).sum(),
                 lambda losses, s: (s.exp() * losses).sum() + (s - 1).square().sum() * 100,
