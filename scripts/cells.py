@@ -165,7 +165,7 @@ def open_table(path: Path, measured: Mapping[str, Any]) -> dict[str, Any]:
         if table["cells"] and table.get(name) != value:
             raise SystemExit(f"{path}: holds cells with {name} {table.get(name)}, not {value}; choose another file")
     torch.set_num_threads(1)
-    return provenance() | measured | {"cells": table["cells"]}
+    return table | provenance() | measured
 
 
 def fill(path: Path, table: dict[str, Any], cells: Mapping[str, Callable[[], dict[str, Any]]], jobs: int = 1) -> None:

@@ -1,6 +1,6 @@
 """Does the light decoder lose anything? MoCo v3 without the branch, with the light decoder and with the full one.
 
-python scripts/compare_widths.py [--data FOLDER] [--seeds 3] [--steps 375] [--jobs 2] [--out results/decoder_width.json]
+python scripts/compare_widths.py [--data FOLDER] [--seeds 3] [--steps 375] [--jobs 2] [--out results/widths.json]
 
 vit_micro on 6,000 training images of CIFAR-10; 2,000 other training images are held out for k-NN, linear probe and
 reconstruction error, the validation images are not looked at. The arms of a seed start from the same encoder and heads and
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=375)
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default 1)")
-    parser.add_argument("--out", type=Path, default=Path("results/decoder_width.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/widths.json"))
     options = parser.parse_args()
     measured = {
         "what": "MoCo v3, vit_micro, CIFAR-10; an arm is the decoder's width",

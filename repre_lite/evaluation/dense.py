@@ -23,7 +23,7 @@ from ..runtime.progress import Progress
 from .knn import knn_predict
 from .linear import fit_linear
 from .patches import Patches, grid_of, place_of, read_patches
-from .segmentation_metrics import boundary_counts, mean_accuracy, miou, small_classes
+from .segmentation_metrics import boundary_counts, ceiling, matrix_of, mean_accuracy, miou, small_classes
 
 # The budget: ViT-S at 224 pixels on CamVid took 5.2 CPU minutes for one encoder, measured on one busy core; the control
 # takes as much again.
@@ -102,17 +102,16 @@ def score_dense(
         network = network.to(device)
         train = read_patches(network, split.train, mean, std, split.kept())
         val = read_patches(network, split.val, mean, std)
-        truth = val.labels()
         if not results:
-            majority = torch.full_like(truth, int(masks.train.shares().argmax()))
             classes = masks.train.classes
+            majority = torch.full_like(val.labels(), int(masks.train.shares().argmax()))
             results = {
                 "images": f"{masks.name}: {len(split.val)} validation images by {len(split.train)} training images",
                 "grid": val.grid,
                 "classes": list(classes),
                 "small": [c for c, is_small in zip(classes, small.tolist(), strict=True) if is_small],
                 "labelled": {share: int(split.chosen[share].sum()) for share in SHARES},
-                "ceiling_miou": miou(matrix_of(val.counts, truth.clamp(min=0))),
+                "ceiling_miou": ceiling(val.counts),
                 "majority_miou": miou(matrix_of(val.counts, majority)),
             }
         results[name] = {
@@ -195,15 +194,6 @@ def logistic(x: Tensor, labels: Tensor, y: Tensor, classes: int) -> Tensor:
 def knn(x: Tensor, labels: Tensor, y: Tensor, classes: int) -> Tensor:
     """The classes (m,) that the 30 nearest patches `x` (n, C) vote for; see `knn.knn_predict`."""
     return knn_predict(x, labels, y, k=NEIGHBOURS)
-
-
-def matrix_of(counts: Tensor, predicted: Tensor) -> Tensor:
-    """The confusion matrix of pixels, int64 (classes, classes), of patches with `counts` (n, classes + 1) whose pixels are
-    all given the class `predicted` (n,)."""
-    classes = counts.shape[1] - 1
-    matrix = torch.zeros(classes, classes, dtype=torch.int64)
-    matrix.index_add_(0, predicted, counts[:, :classes])  # row: predicted
-    return matrix.T
 
 
 class _Reread(Sequence[Tensor]):
@@ -293,5 +283,6 @@ def table(results: dict[str, Any], indices: Sequence[int]) -> str:
 
 
 def _line(text: str, name: str, values: Iterable[float]) -> str:
-    text += ", untrained" * (name == "untrained")
-    return f"{text:{WIDTH}s}" + "".join(f"{100 * value:8.1f}" for value in values)
+    return f"{text + ', untrained' * (name == 'untrained'):{WIDTH}s}" + "".join(
+        f"{100 * value:8.1f}" for value in values
+    )

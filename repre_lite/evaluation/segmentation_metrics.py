@@ -123,3 +123,17 @@ def small_classes(shares: Tensor) -> Tensor:
     `shares`: of each class in the training set, summing to 1 (`MaskSet.shares`). Absent classes are not small.
     """
     return (shares > 0) & (shares < 0.5 / len(shares))
+
+
+def ceiling(counts: Tensor) -> float:
+    """mIoU if every patch is given its most frequent class; `counts` as in `matrix_of`."""
+    return miou(matrix_of(counts, counts[:, :-1].argmax(1)))
+
+
+def matrix_of(counts: Tensor, predicted: Tensor) -> Tensor:
+    """The confusion matrix of pixels, int64 (classes, classes), of patches with `counts` (n, classes + 1) whose pixels are
+    all given the class `predicted` (n,)."""
+    classes = counts.shape[1] - 1
+    matrix = torch.zeros(classes, classes, dtype=torch.int64)
+    matrix.index_add_(0, predicted, counts[:, :classes])  # row: predicted
+    return matrix.T

@@ -13,6 +13,7 @@ import timm
 from torch import Tensor
 
 from ..data.image_set import Source
+from ..data.listing import say_once
 from ..data.sources import load_source
 from ..encoder import TappedEncoder, build_encoder
 from ..recipes import Recipe, from_dict
@@ -185,6 +186,11 @@ def _initialised(
     """The encoder of a recipe, or the one that a file's metadata describes, before any training."""
     if recipe is not None:
         return RePre.from_recipe(recipe, mean, std).framework.evaluated.eval()
+    if "recipe" in description:
+        say_once(
+            "the recipe in this file is of another version, so the untrained control has timm's initialisation and seed 0, "
+            "not those of the training"
+        )
     arguments = json.loads(description["timm_args"])
     with fork(0, "encoder"):
         backbone = timm.create_model(description["timm_name"], **arguments)

@@ -51,6 +51,10 @@ class Published:
 class LinearProtocol:
     """The published linear evaluation of a framework on ImageNet-1k: a layer on the frozen encoder, trained on crops.
 
+    Those of SimCLR, BYOL, SimSiam and MoCo v2 were published for ResNet-50, whose features have another scale; nobody has
+    shown that their rates suit a ViT or a Swin. MoBY's code also clips gradients, keeps drop-path on, ends at a small rate
+    and reports the best epoch; here the encoder is in evaluation mode and the last epoch counts.
+
     `optimiser`: sgd, nesterov or lars, momentum 0.9, no weight decay. `base_lr`: for a batch of 256. `warmup_epochs`
     come first; then half a cosine, or, with `drops`, a tenth of the rate from each of these shares of the run on.
     `blocks`: how many last blocks' class tokens are read, `patches`: and the mean over the last block's patches; without

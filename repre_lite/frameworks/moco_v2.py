@@ -46,6 +46,11 @@ VIT_B = {  # the base value is 5e-4 for a batch of 4,096, by which VISSL scales 
 }  # fmt: skip
 
 
+def vissl_views(size: int, patch: int) -> tuple[View, ...]:
+    """The views of ViT-B's recipe: larger crops and stronger colours than MoCo v2's own."""
+    return (View(size, jitter=(0.8, 0.8, 0.8, 0.2), blur=0.5),) * 2
+
+
 class MoCoV2(Framework):
     """`hidden`: width inside the projector (None: the encoder's); `queue`: its length; `momentum`: of the moving average,
     constant as published unless `momentum_rises` to 1 by half a cosine (the recipe for ViTs)."""
@@ -61,7 +66,8 @@ class MoCoV2(Framework):
             ours=("batch_size", "warmup_epochs", "min_lr"),
         ),
         "vit_base": Published(
-            "facebookresearch/vissl: config/pretrain/vision_transformer/moco/vit_b16.yaml", VIT_B, ours=("clip_norm",)
+            "facebookresearch/vissl: config/pretrain/vision_transformer/moco/vit_b16.yaml", VIT_B, ours=("clip_norm",),
+            views=vissl_views,
         ),
         "swin_tiny": Published("no published recipe found; ViT-S's", VIT_S, ours=tuple(VIT_S)),
     }  # fmt: skip

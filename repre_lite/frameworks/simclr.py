@@ -46,7 +46,8 @@ class SimCLR(Framework):
 
     @classmethod
     def views(cls, size: int, patch: int) -> tuple[View, ...]:
-        """Two views of one kind; below 96 pixels without blur and with colours at half strength, as for CIFAR."""
+        """Two views of one kind; below 96 pixels without blur and with colours at half strength, as for CIFAR, and with
+        crops of a fifth of the image or more, which is ours."""
         if size < 96:
             return (View(size, (0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0, interpolation="bicubic"),) * 2
         return (View(size, jitter=(0.8, 0.8, 0.8, 0.2), blur=0.5, interpolation="bicubic"),) * 2

@@ -14,6 +14,10 @@ from ..recipes import recipe
 from .cells import Line, primary
 from .layouts import FRAMEWORKS, Built, Namer
 
+NOTE = (
+    "Each row compares the branch with the same framework alone. Where the features or the decoder are chosen, reconstruction "
+    "errors are those of two different decoders."
+)
 MEASURES = ("knn_top1", "knn_top1_few", "linear_top1_few", "patch_cosine", "dense_miou", "reconstruction_error")
 
 
@@ -43,7 +47,7 @@ CHOICES = (
     Choice(("decoder's width", "the encoder's"), "multi full", {"decoder_width": "full"}),
     Choice(("decoder's initialisation", "PyTorch's"), "multi torch", {"decoder_init": "torch"}),
     Choice(("reconstructed", "both views"), "multi both", {"reconstruct_views": "both"}),
-    Choice(("hidden", "half of view 1"), "multi hide 0.5", {"hide": 0.5}),
+    Choice(("hidden", "half of view 1, for both losses"), both="hide 0.5", pair={"hide": 0.5}),
     Choice(("steps", "ten times as many"), both="x10", pair={"length": 10}),
 )  # fmt: skip
 

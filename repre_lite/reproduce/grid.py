@@ -7,6 +7,7 @@ from typing import Any
 
 from ..recipes import SCALES, Recipe, recipe
 from ..runtime.errors import UserError
+from .ablations import NOTE as ABLATIONS_NOTE
 from .ablations import ablations
 from .cells import TABLES, Cell, Table, primary
 from .layouts import ENCODERS, LAYOUTS, Namer
@@ -51,6 +52,7 @@ def table(
         more["level"] = primary()["level"]
     else:
         more["note"] = "Exploratory: not part of the primary protocol, which is the table local."
+        more["note"] += " " + ABLATIONS_NOTE if name == "ablations" else ""
     if scale != "imagenet1k":
         stand = ", ".join(f"{namer.arch(arch)} for {arch}" for arch in ENCODERS)
         more["note"] += f" These encoders stand in for the paper's: {stand}." * (name not in OURS)
@@ -98,4 +100,4 @@ def _note(fixed: bool, size: str, seeds: int, overrides: Mapping[str, Any]) -> s
     changed += sorted(name for name in overrides.keys() - kept - {"data", "device"})
     if not fixed or changed:
         return "Exploratory: not the primary protocol" + f" ({', '.join(sorted(changed))})" * bool(changed) + "."
-    return "The primary protocol, fixed before its runs: " + " ".join(held["rules"])
+    return "The primary protocol, fixed before its runs: " + " ".join([*held["rules"], *held["remarks"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -18,8 +19,8 @@ from .cells import primary
 
 
 @functools.lru_cache(maxsize=1)  # a process does cells of one scale, seed after seed
-def _source(scale: str, data: str | None, size: int, train_images: int | None, seed: int) -> Source:
-    return load_source(scale, data, size, train_images, seed)
+def _source(scale: str, data: str | None, size: int, *how: Any) -> Source:
+    return load_source(scale, data, size, *how)
 
 
 class Subject:
@@ -41,7 +42,8 @@ class Subject:
         """The images it was trained on, and the validation images."""
         held = self.run.recipe
         seed = 0 if held.scale == "scenes" else held.seed
-        return _source(held.scale, held.data, held.image_size, held.train_images, seed)
+        how = held.train_images, seed, held.skip_unreadable, held.max_pixels
+        return _source(held.scale, held.data, held.image_size, *how)
 
     def features(self, blocks: int | None = None, patches: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features (n, C) and labels (n,) of the labelled training images, then of the validation images.

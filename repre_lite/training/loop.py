@@ -173,9 +173,8 @@ class Training:
         """Read the numbers of the step just taken, those of the whole batch. Raises NonFiniteError if they are not finite."""
         self.check_finite()
         weights = self.model.weights
-        watched = losses.last_tap[
-            :: -(-self.recipe.batch_size // WATCHED)
-        ]  # the same images on any number of processes
+        # the same images on any number of processes, if the share of each is a multiple of the stride
+        watched = losses.last_tap[:: -(-self.recipe.batch_size // WATCHED)]
         scalars = {
             "total": losses.total,
             "contrastive": losses.contrastive,

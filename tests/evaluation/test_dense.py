@@ -123,6 +123,13 @@ def test_every_probe_has_its_numbers(quick):
     assert f"mIoU {100 * best:.1f} %" in shown and dense.headline(results)["dense_miou"] == best
 
 
+def test_the_ceiling_gives_every_patch_its_most_frequent_labelled_class():
+    """Also where most pixels of a patch have no label."""
+    counts = torch.tensor([[100, 0, 0], [0, 100, 0], [0, 40, 60]])  # the last column: without a label
+    assert dense.ceiling(counts) == 1.0
+    assert dense.ceiling(torch.tensor([[75, 25, 0], [0, 100, 0]])) == pytest.approx((0.75 + 0.8) / 2)
+
+
 def test_scores_of_a_row_are_those_of_the_predicted_pixels(quick, monkeypatch):
     """All probes answer the true class of each patch: the ceiling, and boundaries as SegmentationScore counts them."""
     with fork(0, "encoder"):

@@ -122,6 +122,8 @@ def test_a_file_without_a_recipe_has_one_control_too(places, tmp_path, capsys):
         with pytest.raises(UserError, match="scale="):
             first.images()
         assert len(first.images("scenes", None, 30).train) == 30
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("the untrained control has timm's initialisation") == 1
 
 
 def test_images_of_another_scale_are_not_looked_for_in_the_run_s_folder(places, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 import repre_lite as rl
 from repre_lite.frameworks import FRAMEWORKS, framework_class
+from repre_lite.recipes import FIELDS
 from repre_lite.training.optim import decay_at, rate_at
 
 # framework, arch: batch, epochs, warm-up epochs, peak rate at that batch, end rate, decay, its end, clip, drop-path
@@ -185,6 +186,21 @@ def test_dino_crops_at_224():
     assert views[0].scale == (0.4, 1.0) and views[2].scale == (0.05, 0.4)
     assert [v.blur for v in views[:3]] == [1.0, 0.1, 0.5] and [v.solarise for v in views[:3]] == [0, 0.2, 0]
     assert {v.interpolation for v in views} == {"bicubic"}
+
+
+def test_moco_v2_of_vit_b_has_the_views_of_its_source():
+    view = rl.recipe("imagenet1k", "moco_v2", arch="vit_base").views[1]
+    assert view.jitter == (0.8, 0.8, 0.8, 0.2) and view.blur == 0.5 and math.isclose(view.scale[0], 0.08)
+    assert rl.recipe("imagenet1k", "moco_v2", arch="vit_small").views[1].scale == (0.2, 1)
+
+
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "none"])
+@pytest.mark.parametrize("arch", ["vit_small", "vit_base", "swin_tiny"])
+def test_how_the_encoder_begins_is_a_published_setting_at_224(framework, arch):
+    """Not one that is left over from the recipe for small images."""
+    held, published = rl.recipe("imagenet1k", framework, arch=arch), framework_class(framework).published[arch].values
+    for name in ("encoder_init", "positions", "freeze_patch_projection"):
+        assert getattr(held, name) == published.get(name, FIELDS[name].default)
 
 
 def test_simclr_and_moco_v2_views_at_224():

@@ -155,8 +155,23 @@ def test_the_search_gives_every_framework_the_same_effort(search):
 
 def test_the_highest_is_chosen_once_all_are_there(search):
     names = [search.named("scenes", "byol", values, seed) for values in search.GRID["byol"][:3] for seed in (0, 1)]
-    held = dict(zip(names, [{"knn": 0.5}, {"knn": 0.7}, {"error": "diverged"}, {"knn": 0.9}, {"knn": 0.6}, {"knn": 0.6}],
-                    strict=True))  # fmt: skip
+    found = [{"knn": 0.5}, {"knn": 0.7}, {"error": "diverged"}, {"knn": 0.9}, {"knn": 0.6}, {"knn": 0.6}]
+    held = {name: cell | {"untrained": 0.25} for name, cell in zip(names, found, strict=True)}
     assert search.choose(held, "byol", 3, 2) is search.GRID["byol"][0]  # the first of equals
     del held[names[5]]
     assert search.choose(held, "byol", 3, 2) is None and search.choose(held, "byol", 2, 2) is search.GRID["byol"][0]
+
+
+def test_the_gain_over_its_own_untrained_encoder_decides(search):
+    """An initial encoder that is better by itself does not choose a setting."""
+    names = [search.named("scenes", "byol", values, 0) for values in search.GRID["byol"]]
+    found = [(0.55, 0.5), (0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.62, 0.6)]
+    held = {name: {"knn": knn, "untrained": low} for name, (knn, low) in zip(names, found, strict=True)}
+    assert search.choose(held, "byol", 5, 1) is search.GRID["byol"][0]
+
+
+def test_a_resumed_table_keeps_what_was_found_before(cells, tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"steps": 3, "chosen": {"byol": 1}, "cells": {"a": {"knn": 0.5}}}))
+    table = cells.open_table(path, {"steps": 3})
+    assert table["chosen"] == {"byol": 1} and table["cells"] == {"a": {"knn": 0.5}} and "date" in table
