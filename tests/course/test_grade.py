@@ -67,7 +67,7 @@ def test_what_counts_as_an_attempt(tmp_path):
 
 def test_the_time_limit_and_a_process_that_dies(tmp_path):
     endless = notebook(tmp_path / "a.ipynb", RIGHT + CHECK, "import time; time.sleep(600)", RIGHT + CHECK)
-    assert [g.result for g in run(endless, 30)] == ["right", "not reached"]
+    assert [g.result for g in run(endless, 20)] == ["right", "not reached"]
     dying = notebook(tmp_path / "b.ipynb", "import os; os._exit(1)", RIGHT + CHECK)
     assert [(g.result, g.message) for g in run(dying, 60)] == [("not reached", "the process died")]
 
