@@ -34,8 +34,6 @@ BRANCHES = {
 ALONE = {  # without a contrastive loss
     "multi": "reconstruction from several taps",
     "single": "reconstruction from the last tap",
-    "none": "nothing",
-    "detached": "nothing",
 }
 INITIAL = ("arch", "image_size", "patch_size", "encoder_init", "positions", "freeze_patch_projection", "encoder")
 ARTICLES = {"untrained encoder": "the untrained encoder"}
