@@ -28,7 +28,8 @@ MOMENTS = 6  # of training, at most, evenly spread over those that were kept
 @dataclass(frozen=True)
 class PatchSimilarity:
     """`image` (H, W, 3) in [0, 1]; `taps`: names of K taps; `steps` (T,): moments of training, the last being the
-    latest end. For each run `ends`: the step of its last moment; `cosines` (T, K): the mean cosine between two patches of an image, over images; `maps`, for each
+    latest end. For each run `ends`: the step of its last moment; `cosines` (T, K): the mean cosine between two patches of
+    an image, over images; `maps`, for each
     moment and tap (h, w, h, w): the cosine of each two patches of `image`."""
 
     image: np.ndarray

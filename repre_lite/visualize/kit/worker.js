@@ -10,8 +10,8 @@ const seen = new Map();
 function encoded(index, stage, key, image) {
   const name = `${index} ${stage} ${key}`;
   if (!seen.has(name)) {
-    const made = held[index].stages[stage].encode(image), numbers = made.attention.reduce((sum, shares) => sum + shares.length, 0);
-    while (seen.size > Math.max(2, Math.min(24, MOST / numbers))) seen.delete(seen.keys().next().value);
+    const made = held[index].stages[stage].encode(image), size = made.attention.reduce((sum, shares) => sum + shares.length, 0);
+    while (seen.size > Math.max(2, Math.min(24, MOST / size))) seen.delete(seen.keys().next().value);
     seen.set(name, made);
   }
   return seen.get(name);
