@@ -1,6 +1,6 @@
 """Hidden patches: an option beyond the paper, whose RePre "does not require a masking strategy" (section 2.2).
 
-Reconstructing what the encoder sees asks for less than reconstructing what it does not see; `hide` puts the question.
+Reconstructing what the encoder sees is easier than reconstructing what it does not see; `hide` lets you test the latter.
 """
 
 from __future__ import annotations

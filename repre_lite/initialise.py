@@ -103,7 +103,7 @@ def fix_sincos_positions(backbone: Any) -> None:
 
 
 def freeze_projection(backbone: Any) -> None:
-    """MoCo v3's remedy against a ViT's instability: the patch projection stays as it was initialised.
+    """MoCo v3's remedy for a ViT's instability: the patch projection stays as it was initialised.
 
     Only the projection itself: a ResNet below it keeps learning. `build_encoder` leaves a Swin alone.
     """

@@ -94,7 +94,7 @@ class UncertaintyWeighting(nn.Module):
     """Equation 4 with learned weights, after Kendall et al. (2018): sum over both losses of (exp(-s) L + s) / 2.
 
     s is a log-variance, one per loss. The paper prints only "lambda1 L1 + lambda2 L2, lambda learnable"; minimised as
-    it stands, that drives both weights to zero and below, so the log term s / 2 of Kendall et al. belongs to it. At
+    it stands, that drives both weights to zero and below, so the log term s / 2 of Kendall et al. is added. At
     rest s = log L, so each weight exp(-s) / 2 goes as 1 / L and the total may fall below zero: look at the two raw
     losses.
 

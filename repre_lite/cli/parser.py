@@ -144,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_reproduce(verbs)
 
-    plan = verbs.add_parser("plan", help="what a run takes, before paying for it: memory, input, hours")
+    plan = verbs.add_parser("plan", help="what a run needs, before you pay for it: memory, input, hours")
     add_recipe_options(plan, "imagenet1k")
     plan.add_argument("--gpus", default="8xV100", help="number and name, such as 8xV100-32GB (default 8xV100)")
     plan.add_argument("--measure", action="store_true", help="also take 20 real steps on this machine (default no)")
@@ -156,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Other options are passed on to JupyterLab: --port=8888 --ip=0.0.0.0 --allow-root",
     )
     lab.add_argument(
-        "--reset", metavar="NN", help="restore lesson NN; the changed one is kept beside it (default: none)"
+        "--reset", metavar="NN", help="restore lesson NN; your changed copy is kept beside it (default: none)"
     )
     lab.add_argument("--no-browser", action="store_true", help="do not open a browser (default no)")
     lab.set_defaults(run="repre_lite.course.lab:lab")

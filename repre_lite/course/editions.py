@@ -35,7 +35,7 @@ keep = " ".join(f"{{name}}=={{installed.version(name)}}" for name in ("torch", "
 
 
 class Lesson(NamedTuple):
-    """What an index says of a lesson: `number` "03", `title`, its `question`, and the line about time, if it has one."""
+    """What an index says about a lesson: `number` "03", `title`, its `question`, and the line about time, if it has one."""
 
     number: str
     name: str

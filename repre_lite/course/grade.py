@@ -1,6 +1,6 @@
 """`repre-lite grade`: run the exercises of students' notebooks and write who solved which.
 
-This executes what students wrote, with the rights of whoever runs it: use an account that may lose its files.
+This executes what students wrote, with the rights of whoever runs it: use an account whose files you can afford to lose.
 """
 
 from __future__ import annotations

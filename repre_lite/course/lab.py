@@ -24,7 +24,7 @@ def lab(reset: str | None = None, no_browser: bool = False, more: Sequence[str] 
     """`repre-lite lab`: copy the lessons that are missing in work/ and open JupyterLab there; its exit status.
 
     `reset` is the number of a lesson to restore; the changed one is kept beside it. `more` are options for JupyterLab,
-    such as `--port=8888`, handed on as they are.
+    such as `--port=8888`, passed on unchanged.
     """
     more = [option for option in more if option != "--"]
     lessons = find_lessons()
@@ -37,7 +37,7 @@ def lab(reset: str | None = None, no_browser: bool = False, more: Sequence[str] 
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command until it ends and return its exit status. It hears Ctrl-C itself; a SIGTERM is handed on to it."""
+    """Run a command until it ends and return its exit status. It receives Ctrl-C itself; a SIGTERM is passed on to it."""
     environment = dict(os.environ)
     home = os.path.expanduser("~")  # "~" itself for an account without a name
     if not os.access(home, os.W_OK):

@@ -82,7 +82,7 @@ def cache_name(images: FileImages) -> str:
 def build_cache(paths: Sequence[Path], folder: Path, workers: int, decoding: Decoding | None = None) -> ImageCache:
     """Decode `paths` once into `folder`, in `workers` processes (0: in this one).
 
-    Prints beforehand how much disk it takes. A build that was killed resumes and ends in the same bytes. Raises UserError
+    First prints how much disk space it takes. A build that was killed resumes and ends in the same bytes. Raises UserError
     for an unreadable image, and if the disk is too small or read-only; a complete cache is only read.
     """
     headers = _Headers(paths, decoding or Decoding())
@@ -110,7 +110,7 @@ def _held(folder: Path, count: int) -> ImageCache | None:
 
 
 def _lay_out(folder: Path, sizes: np.ndarray) -> ImageCache:
-    """Make an empty cache in one step: another run may be making the same one."""
+    """Make an empty cache in one atomic step, since another run may be making the same one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
     try:
@@ -135,7 +135,7 @@ def _done(folder: Path) -> np.ndarray:
 
 
 def _check_room(cache: ImageCache) -> None:
-    """Print how much disk the cache takes; UserError if the disk has less."""
+    """Print how much disk space the cache takes; UserError if there is less."""
     total = int(cache.starts[-1])
     missing = total - getattr(cache.pixels.stat(), "st_blocks", 0) * 512  # parts not written yet take no room
     free = shutil.disk_usage(cache.pixels.parent).free

@@ -17,8 +17,8 @@ BLOCK = 4096  # bytes read at the beginning, in the middle and at the end of a f
 def fingerprint(paths: Sequence[Path]) -> str:
     """Changes if a file is added, removed, renamed or rewritten, not if the whole folder moves.
 
-    Compared are the names below the common folder, sizes, times of writing and, since programs may set the same time for
-    all files, a few blocks of bytes of up to 10,000 files.
+    It depends on the names below the common folder, sizes, modification times and, since programs may set the same time
+    for all files, a few blocks of bytes of up to 10,000 files.
     """
     digest = hashlib.sha256()
     beginning = len(os.path.commonpath(paths)) if paths else 0

@@ -88,7 +88,7 @@ def measure(images: Tensor | FileImages) -> tuple[tuple[float, ...], tuple[float
 
 
 def fingerprint_of(train: ImageSet, val: ImageSet | None) -> str:
-    """Changes if the images or labels do: tensors by all of their bytes, files as `identity.fingerprint` tells.
+    """Changes if the images or labels do: tensors by all of their bytes, files as in `identity.fingerprint`.
 
     Files that cannot be read count as they are, whether they are left out or an error: a run may be resumed without them.
     """

@@ -1,8 +1,8 @@
 """Colour operations on a batch, each image with its own factors and its own order, in one static form.
 
-Of colour jitter's four operations only hue leaves the straight line: brightness, contrast and saturation all blend the
-image with a reference (black, its mean grey, its grey), f * image + (1 - f) * reference. So a random order of four is:
-three blends of which those before hue act, hue, three blends of which those after hue act. All follow torchvision's
+Of colour jitter's four operations only hue is not linear: brightness, contrast and saturation all blend the
+image with a reference (black, its mean grey, its grey), f * image + (1 - f) * reference. So a random order of the four is
+three blends, of which those before hue act, then hue, then three blends, of which those after hue act. All follow torchvision's
 definitions, without a choice per pixel: on a CPU selecting costs several times as much as computing.
 """
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and names of files and classes as plain text."""
+"""Which files of a folder are images."""
 
 from __future__ import annotations
 

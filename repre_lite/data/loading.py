@@ -1,4 +1,4 @@
-"""The image files of one part of a data set, read into memory or left where they are until they are needed."""
+"""The image files of one part of a data set, read into memory or left on disk until they are needed."""
 
 from __future__ import annotations
 

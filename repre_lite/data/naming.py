@@ -1,4 +1,4 @@
-"""What images are called in results: CIFAR-10 saved as JPEG files is another data set than CIFAR-10."""
+"""The names of data sets in results: CIFAR-10 saved as JPEG files is a different data set from CIFAR-10."""
 
 from __future__ import annotations
 

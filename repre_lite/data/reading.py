@@ -130,7 +130,7 @@ def square(image: Image.Image, side: int) -> Image.Image:
 
 
 def opened(path: Path, decoding: Decoding, use: Callable[[Image.Image], T]) -> T:
-    """What `use` makes of the opened image. If it fails, once more without metadata, which may be all that is wrong."""
+    """The result of `use` on the opened image. If it fails, once more without metadata, since only that may be damaged."""
     limit = decoding.max_pixels or PILLOW_LIMIT
     if Image.MAX_IMAGE_PIXELS is not None and limit > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limit  # Pillow's only switch; it stays so in this process
@@ -168,7 +168,7 @@ def read_or_say(read: Callable[[Path], T], path: Path, remedy: str) -> T:
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """What to say if opening or decoding an image raised `error`."""
+    """The error message if opening or decoding an image raised `error`."""
     name = plain_text(path)
     if isinstance(error, FileNotFoundError):
         return UserError(f"{name}: no longer found; restore it and resume")
@@ -183,7 +183,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def too_dark(path: Path) -> UserError:
-    """What to say about 16-bit colour that would be read as almost black."""
+    """The error message for 16-bit colour that would be read as almost black."""
     return UserError(
         f"{plain_text(path)}: 16-bit colour whose values use less than a quarter of the range, of which only the upper 8 "
         "bits are read; scale the images to the full range or save them with 8 bits"

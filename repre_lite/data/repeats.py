@@ -1,4 +1,4 @@
-"""How often the images of a set repeat: contrast pushes equal images apart, and nothing can be learned from that."""
+"""How often the images of a set repeat: the contrastive loss pushes equal images apart, which teaches nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def repeats(part: ImageSet) -> dict[str, float]:
 
 
 def _file(path: Path) -> bytes:
-    """What tells a file from others; a file that cannot be opened from all others."""
+    """What identifies a file's contents; a file that cannot be opened counts as different from all others."""
     try:
         return f"{path.stat().st_size}/".encode() + content(path)
     except OSError:

@@ -1,7 +1,7 @@
 """The embedded images: scenes of a textured shape on a textured ground, drawn from an index, never downloaded.
 
-A class is a shape, a texture it wears, a texture of the ground behind it and a place it likes; colours, sizes, angles,
-lighting and small distractors are free. The draws are exact everywhere (an integer hash of seed, index and purpose),
+A class is a shape, its texture, the texture of the ground behind it and the place around which it lies; colours, sizes,
+angles, lighting and small distractors vary. The draws are exact everywhere (an integer hash of seed, index and purpose),
 the pixels equal to one grey level. Geometry lives in unit coordinates, so a scene looks the same at every size.
 """
 

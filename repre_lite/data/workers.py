@@ -85,9 +85,9 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back Ctrl-C and a queue's SIGTERM, here until the end, in a process that is started within for good.
+    """Hold back Ctrl-C and a queue's SIGTERM: here until the block ends, in processes started inside it for good.
 
-    One that has not yet reached `_start` would die of them.
+    A process that has not yet reached `_start` would be killed by them.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -101,9 +101,9 @@ def _signals_held() -> Iterator[None]:
 
 
 def _start(worker: int) -> None:
-    """Leave Ctrl-C and a queue's SIGTERM to the parent, which needs the workers until it has finished its step.
+    """Ignore Ctrl-C and a queue's SIGTERM: the parent needs the workers until it has finished its step.
 
-    Pillow's warnings about metadata would be printed once a worker.
+    Pillow's warnings about metadata are silenced, since each worker would print them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

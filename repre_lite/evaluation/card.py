@@ -62,7 +62,7 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
     by = f"repre-lite {held.get('versions', {}).get('repre_lite', '')}".rstrip()
     how = "pixel reconstruction alone" if framework == "none" else f"`{framework}`{branch}"
     learned = {
-        None: "exported by repre-lite; who trained it, on what and under which licence, is not known to it",
+        None: "exported by repre-lite, which does not know who trained it, on what, and under which licence",
         "supervised": f"trained with labels by {by}, as a control",
     }.get(framework, f"pre-trained without labels by {by}: {how}")
     parts = [
@@ -116,7 +116,7 @@ def model_card(source: EncoderSource, name: str, summary: dict[str, Any]) -> str
         "",
         "## Licence",
         "",
-        "The code of repre-lite is under the MIT licence. Nothing in it decides the licence of these weights, which may "
+        "The code of repre-lite is under the MIT licence. It does not determine the licence of these weights, which may "
         "depend on the training images: change `license` above if they require another.",
         "",
     ]

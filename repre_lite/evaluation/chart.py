@@ -1,4 +1,4 @@
-"""What the doctor looks at: what a run logged, and the facts of its recipe."""
+"""The doctor's input: what a run logged, and the facts of its recipe."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class Chart:
         return [record[name] for record in self.metrics if record.get(name) is not None]
 
     def first(self, name: str) -> float | None:
-        """Where a measure began: the median of its first three values."""
+        """The initial value of a measure: the median of its first three values."""
         values = self.values(name)[:3]
         return statistics.median(values) if values else None
 
     def last(self, name: str) -> float | None:
-        """Where a measure is now: the median of `late`; None if it is too early or was not logged."""
+        """The present value of a measure: the median of `late`; None if it is too early or was not logged."""
         values = [record[name] for record in self.late if record.get(name) is not None]
         return statistics.median(values) if values else None
 
@@ -72,7 +72,7 @@ class Chart:
 
     @property
     def watch(self) -> str:
-        """What its framework says to look at, in brackets."""
+        """What its framework says to look at, in parentheses."""
         return f" ({framework_class(self.framework).watch})" if self.framework else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Encoders that timm has pretrained weights of."""
+"""Encoders with timm's pretrained weights."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def run_protocols(
     In a run folder each protocol is written to summary.json as soon as it is done with its controls, and all that `dense`
     finds to dense.json. `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and
     masks those in images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`; `epochs`: of linear-sgd and
-    finetune. Raises UserError if the images or the encoder do not allow what is asked.
+    finetune. Raises UserError if the images or the encoder do not allow a protocol.
     """
     for name, given, least in (("train_images", train_images, 2), ("blocks", blocks, 1), ("epochs", epochs, 1)):
         if given is not None and given < least:

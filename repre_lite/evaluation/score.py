@@ -100,7 +100,7 @@ def unfit(source: Source) -> str | None:
         return part is not None and part.labels is not None
 
     if not labelled(source.labelled):
-        return "no labels: the images do not lie in train/CLASS/*"
+        return "no labels: the images are not in train/CLASS/*"
     if not labelled(source.val):
         return "no labelled val/ images"
     assert source.labelled is not None and source.labelled.labels is not None

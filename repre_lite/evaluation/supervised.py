@@ -1,7 +1,7 @@
 """Protocols that train on augmented crops with labels: `linear-sgd`, a layer on the frozen encoder, and `finetune`.
 
 Slower than the probes on cached features, and with a learning rate that was tuned for ImageNet: for comparison with
-published tables. Crops and flips are drawn anew in every epoch; images in files are cut square before. Several processes
+published tables. Crops and flips are drawn again in every epoch; images in files are first cut square. Several processes
 share every batch.
 """
 

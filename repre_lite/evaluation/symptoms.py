@@ -24,7 +24,7 @@ PATCHES = "patches alike"
 COPIES, FOUND = 0.5, 3  # equal images of an image; repeats in the sample: fewer are none
 COLLAPSED_STD = 0.1  # a spread below it is a collapse; one below twice it, if it began above four times it
 FEW_DIRECTIONS, FEW_IMAGES = 2.0, 8  # so few directions are a collapse, unless the batch has so few images
-NEAR_CHANCE, NOTHING, WORSE = 0.95, 0.99, 1.02  # of the loss of knowing nothing
+NEAR_CHANCE, NOTHING, WORSE = 0.95, 0.99, 1.02  # of the loss of guessing
 REBOUND, FAST_REBOUND = 0.5, 0.2  # of the loss's range: a rise after a fall; the same at MANY times the usual rate
 MANY = 10  # times the usual learning rate
 STILL, LITTLE = 0.03, 0.15  # relative changes that are none, or little
@@ -161,7 +161,7 @@ def collapsed(chart: Chart) -> Finding | None:
 
 
 def at_chance(chart: Chart) -> Finding | None:
-    """The contrastive loss is that of knowing nothing."""
+    """The contrastive loss is that of guessing."""
     over = chart.last("loss_over_chance")
     if over is None or over < NOTHING:
         return None
@@ -217,7 +217,7 @@ def reconstruction_only(chart: Chart) -> Finding | None:
 
 
 def rate_high(chart: Chart, ill: bool) -> Finding | None:
-    """The loss is worse than knowing nothing, or rises far after it fell; or the run is `ill` at many times the usual rate."""
+    """The loss is worse than guessing, or rises far after it fell; or the run is `ill` at many times the usual rate."""
     times, over = ratio(chart.facts, "base_lr"), chart.last("loss_over_chance")
     name = "contrastive" if chart.contrasts else "reconstruction"
     low, high, began = _rebound(chart, name)

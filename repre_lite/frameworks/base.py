@@ -87,7 +87,7 @@ class Framework(nn.Module):
     One training step calls `encode` and `contrast`, then backward and the optimiser, then `update_target`, the only
     place where state changes without gradient (moving average, queue, centre).
 
-    A subclass is all there is to a framework: beside the class attributes below it defines `views` and `contrast`.
+    A framework is one subclass: beside the class attributes below it defines `views` and `contrast`.
     """
 
     row: ClassVar[Row | None] = None  # its row of the comparison table

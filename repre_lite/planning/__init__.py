@@ -1,1 +1,1 @@
-"""What a run takes, before it is paid for."""
+"""What a run needs, before you pay for it."""

@@ -1,4 +1,4 @@
-"""What a run takes, before paying for it: operations, memory, input, hours, and what each figure assumes."""
+"""What a run needs, before you pay for it: operations, memory, input, hours, and what each figure assumes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Plan:
         return self.flops_checkpointed if self.checkpointing else self.flops
 
     def images_per_second(self, share: float) -> float:
-        """Of all GPUs together if each reaches `share` of its peak; no faster than the host can launch."""
+        """Images/s of all GPUs together if each reaches `share` of its peak; no faster than the host can launch steps."""
         return min(self.gpus * self.gpu.peak * share / self.flops_of_step, self.recipe.batch_size / LAUNCH)
 
     def hours(self, images_per_second: float) -> float:
@@ -105,7 +105,7 @@ class Plan:
         return self.steps * self.recipe.batch_size / images_per_second / 3600
 
     def advice(self) -> str:
-        """Which batch is reachable, and how."""
+        """Whether the batch fits and how, or which batch would."""
         batch, most = self.recipe.batch_size, self.gpus * self.largest_batch_checkpointed
         if batch <= self.gpus * self.largest_batch:
             return f"batch {batch} fits"
@@ -184,7 +184,7 @@ def image_count(recipe: Recipe) -> int:
 
 
 def describe(plan: Plan) -> str:
-    """The plan in lines of name, figure and assumption."""
+    """The plan as lines: name, figure and assumption."""
     recipe, gpu = plan.recipe, plan.gpu
     low, high = (plan.images_per_second(share) for share in SHARE)
     fixed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items())
@@ -221,8 +221,8 @@ def describe(plan: Plan) -> str:
 def measure_step(recipe: Recipe, count: int = 20) -> tuple[float, int, str]:
     """Images/s of `count` real steps on this machine's device after three to warm up, the batch they had, the device.
 
-    The batch is the recipe's, on a CPU no more than it does in seconds. With the recipe's `data`, images are read as in
-    training; without, scenes in memory are augmented. Raises UserError if memory runs out.
+    The batch is the recipe's, but on a CPU no larger than it computes in seconds. With the recipe's `data`, images are
+    read as in training; without it, scenes in memory are augmented. Raises UserError if memory runs out.
     """
     device = pick_device(recipe.device)
     fit = recipe.batch_size if device.type != "cpu" else 64 if recipe.image_size <= IN_MEMORY else 8
@@ -269,7 +269,7 @@ def measure_input(recipe: Recipe, count: int = 128) -> dict[str, float]:
 
 
 def measure_here(plan: Plan) -> str:
-    """What one device of this machine does, in lines like those of `describe`: 20 real steps of one GPU's share of the
+    """How fast one device of this machine is, in lines like those of `describe`: 20 real steps of one GPU's share of the
     batch, as far as it fits, and reading if `data` is given."""
     recipe = plan.recipe
     fits = plan.largest_batch_checkpointed if plan.checkpointing else plan.largest_batch
@@ -288,7 +288,7 @@ def measure_here(plan: Plan) -> str:
 
 
 def plan(gpus: str, measure: bool, assignments: Sequence[str], **options: Any) -> int:
-    """`repre-lite plan`: print what a run takes on `gpus`; with `measure` also what this machine does."""
+    """`repre-lite plan`: print what a run needs on `gpus`; with `measure` also how fast this machine is."""
     set_threads()
     made = build_plan(override(recipe(**options), assignments), *parse_gpus(gpus))
     print(describe(made))

@@ -177,7 +177,7 @@ ELSEWHERE = {  # arguments of timm that follow from other settings
 
 
 def check(recipe: Recipe) -> None:
-    """Raise UserError for the first setting that is out of range, or does not go with another."""
+    """Raise UserError for the first setting that is out of range or does not fit another."""
     check_values({name: getattr(recipe, name) for name in FIELDS})
     if recipe.data == "":  # pathlib would take it for the working directory
         raise UserError("data= is empty; give the folder that holds the images")

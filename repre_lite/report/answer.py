@@ -50,7 +50,7 @@ class Bar(NamedTuple):
 
 
 def title(arms: Sequence[Arm]) -> str:
-    """What the page is about."""
+    """The title of the page."""
     recipe, images = arms[0].runs[0].recipe, _trained_on(arms[0])
     if len(arms) > 1:
         return f"{len(arms)} training recipes compared" + f" on {images}" * (
@@ -104,7 +104,7 @@ def _gain(arms: Sequence[Arm], key: str) -> str:
 
 
 def _common(arms: Sequence[Arm], of: Callable[[Run], Any]) -> Any:
-    """What is the same of all runs; None if they differ."""
+    """The value that all runs share; None if they differ."""
     found = {of(run) for arm in arms for run in arm.runs}
     return found.pop() if len(found) == 1 else None
 
@@ -170,7 +170,7 @@ def _controls(arms: Sequence[Arm], key: str) -> Iterator[Bar]:
 
 
 def _untrained(arm: Arm) -> tuple[object, ...]:
-    """What decides the encoder that the runs of an arm start from, but for the seed."""
+    """The settings, apart from the seed, that decide which encoder the runs of an arm start from."""
     return tuple(getattr(arm.runs[0].recipe, name) for name in INITIAL)
 
 

@@ -1,4 +1,4 @@
-"""What a page is made of: sections, tables, images."""
+"""The parts of a page: sections, tables, images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..runtime.text import plain_text
 
 
 def text(content: str) -> str:
-    """Text for HTML, with whatever names it holds: markup characters escaped, what cannot be written made readable."""
+    """Text for HTML, safe for names from outside: markup characters are escaped, characters that cannot be shown replaced."""
     return html.escape(plain_text(content))
 
 

@@ -53,7 +53,7 @@ CHOICES = (
 
 
 def ablations(namer: Namer) -> Built:
-    """A pair of lines for each choice; a base that several of them share stands there once."""
+    """A pair of lines for each choice; a base that several of them share is listed once."""
     held = primary()
     small = namer.small and namer.scale in held["scales"]
     lines: dict[str, Line] = {}

@@ -1,4 +1,4 @@
-"""What a table is made of: lines, each a recipe under several seeds, and what is measured after it.
+"""The parts of a table: lines, each a recipe under several seeds, and what is measured of their runs.
 
 A cell is one line under one seed: a run folder. Lines of several tables that are the same run have the same name, so one
 folder of cells serves all tables of a scale. The lines of a seed differ only in what their labels say: same initial encoder,

@@ -36,7 +36,7 @@ def reproduce(
 ) -> int:
     """Run what is missing of a table's cells in `out`/cells, then write `out`/NAME-SCALE.md, .csv, .html and .cells.csv.
 
-    `only`: a pattern of the names of cells, such as `*moby*`; the table then has what is there. `dry_run`: print the cells
+    `only`: a pattern of the names of cells, such as `*moby*`; the table then shows the cells that are finished. `dry_run`: print the cells
     and their cost, and do nothing. `overrides`: of every recipe. Returns an exit status.
     """
     set_threads()
@@ -76,7 +76,7 @@ def write_table(wanted: Table, out: Path) -> list[Path]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process is here; waits for one that is."""
+    """A lock: only one process at a time is inside; others wait."""
     with ExitStack() as stack:
         while True:
             try:
@@ -88,7 +88,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def plan(wanted: Table, chosen: Sequence[Cell], out: Path) -> str:
-    """The cells `chosen`, what is there of them, and what they cost, as text."""
+    """The cells `chosen`, their state and their cost, as text."""
     cost = costs(chosen)
     lines = [f"{wanted.title}, {wanted.scale}: {len(chosen)} cells", wanted.note]
     width = max(len(cell.name) for cell in chosen)

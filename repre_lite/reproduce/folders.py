@@ -1,4 +1,4 @@
-"""What there is to do in a cell, read from its folder alone: a run folder `OUT/cells/NAME`."""
+"""What is left to do in a cell, read from its folder alone: a run folder `OUT/cells/NAME`."""
 
 from __future__ import annotations
 

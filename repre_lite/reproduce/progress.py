@@ -44,7 +44,7 @@ def share(cell: Cell, out: Path) -> float:
 
 @contextmanager
 def watched(cells: Sequence[Cell], out: Path, quiet: bool = False) -> Iterator[None]:
-    """Inside, a progress bar shows how much of `cells` is there and the time left."""
+    """Inside, a progress bar shows how much of `cells` is done and the time left."""
     if quiet or not distributed.is_main():
         yield
         return

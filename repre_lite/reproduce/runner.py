@@ -1,6 +1,6 @@
 """Running the cells that are missing: resumable, side by side, no cell twice and none lost.
 
-What there is to do is read from the folders alone, so the same command resumes after any kill, and any number of processes,
+What is left to do is read from the folders alone, so the same command resumes after any kill, and any number of processes,
 on any number of machines that share the folder, may run it at the same time: each claims a cell by the lock of its folder,
 which ends with its process.
 """
@@ -31,7 +31,7 @@ from .workers import side_by_side
 
 
 def run_cells(cells: Sequence[Cell], out: Path, jobs: int = 1, quiet: bool = False) -> None:
-    """Run what is missing of `cells`, `jobs` at a time; cells that another command is at are left to it.
+    """Run what is missing of `cells`, `jobs` at a time; cells that another command is running are left to it.
 
     On a CPU every cell has one thread, so that a result does not depend on `jobs`. Raises UserError, and Stopped after
     SIGINT or SIGTERM, when every running cell is saved.
@@ -56,7 +56,7 @@ def run_cells(cells: Sequence[Cell], out: Path, jobs: int = 1, quiet: bool = Fal
 
 
 def work(cells: Sequence[Cell], out: Path) -> None:
-    """Do every one of `cells` that no other process is at."""
+    """Do every one of `cells` that no other process is running."""
     device = pick_device(cells[0].recipe.device)
     distributed.start(device)
     with _threads(1) if device.type == "cpu" else contextlib.nullcontext():
@@ -80,11 +80,11 @@ def _free(cell: Cell, out: Path) -> bool:
 
 
 def _complete(cell: Cell, out: Path, device: torch.device) -> None:
-    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is at it.
+    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is running it.
 
     A loss or features that are not finite are entered as the cell's result, since they would come again.
 
-    Processes under torchrun follow the main one, whatever their file system shows them yet.
+    Processes under torchrun follow the main one, even if their file system does not show its files yet.
     """
     folder = folder_of(cell, out)
     try:

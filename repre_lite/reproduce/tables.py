@@ -2,8 +2,8 @@
 
 Our values with their spread over seeds, the difference to the line they are compared with, paired by seed, with its
 interval, the paper's difference beside it, and a verdict in words if there are eight pairs or more (primary.json); fewer
-are exploratory: a difference with its interval, and no claim. The paper's own values stand there at `imagenet1k` only:
-elsewhere images and encoders are others, and no value is comparable.
+are exploratory: a difference with its interval, and no claim. The paper's own values are shown at `imagenet1k` only:
+elsewhere images and encoders differ, so no value is comparable.
 """
 
 from __future__ import annotations
@@ -216,12 +216,12 @@ def _difference(found: Paired | None, kind: str) -> str:
 
 
 def _doubts(held: Iterable[Result]) -> list[str]:
-    """What is doubtful of the paper's differences, in the order of its marks."""
+    """The doubts about the paper's differences, in the order of their marks."""
     return list(dict.fromkeys(result.doubt for result in held if result.doubt))
 
 
 def _printed(result: Result, doubts: list[str]) -> str:
-    """The paper's value; with a mark if it is doubtful and no difference stands beside it that would have the mark."""
+    """The paper's value; with a mark if it is doubtful and there is no difference beside it to carry the mark."""
     if result.paper is None:
         return NONE
     marked = result.doubt and result.reported is None
@@ -269,7 +269,7 @@ def notes(table: Table, held: Sequence[Result], out: Path) -> list[str]:
 
 
 def _provenance(table: Table, out: Path) -> list[str]:
-    """Machine, versions and images of the cells that are there, each combination once."""
+    """Machine, versions and images of the trained cells, each combination once."""
     said = []
     for cell in table.cells:
         path = folder_of(cell, out) / RECIPE
@@ -286,7 +286,7 @@ def _provenance(table: Table, out: Path) -> list[str]:
 
 
 def _images(table: Table, out: Path) -> list[str]:
-    """What the images of the cells that are there are called."""
+    """The names of the images of the trained cells."""
     paths = [(cell.recipe.scale, folder_of(cell, out) / RECIPE) for cell in table.cells]
     found = (named(scale, read_json(path).get("origin")) for scale, path in paths if path.exists())
     return list(dict.fromkeys(found))

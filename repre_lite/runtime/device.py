@@ -17,7 +17,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "fp64")
 
 
 def set_threads() -> None:
-    """Use REPRE_LITE_THREADS processor threads if it is set, for machines that many people share."""
+    """Use REPRE_LITE_THREADS processor threads if it is set; for machines that many people share."""
     wanted = os.environ.get("REPRE_LITE_THREADS")
     if not wanted:
         return

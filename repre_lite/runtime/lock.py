@@ -1,4 +1,4 @@
-"""One process at a time in a folder, by a lock of the operating system: it ends with its process, even if that is killed."""
+"""One process at a time in a folder, by a lock of the operating system, which ends with its process even if that is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on every surface: a bar in a terminal or notebook, plain lines in a file; each line once, not once a process."""
+"""Progress: a bar in a terminal or notebook, plain lines in a file; each line is printed once, not once per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names from outside, such as those of files, classes and runs, as text that every surface can show."""
+"""Names from outside, such as those of files, classes and runs, as text that can be shown anywhere."""
 
 from __future__ import annotations
 

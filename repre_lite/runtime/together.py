@@ -1,4 +1,4 @@
-"""Several processes of one command: an error of one ends all of them, is said once, and nobody shows a traceback for it."""
+"""Several processes of one command: an error in one ends all of them and is printed once, without a traceback."""
 
 from __future__ import annotations
 

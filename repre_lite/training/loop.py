@@ -229,7 +229,7 @@ class Training:
 def steps(training: Training) -> Iterator[tuple[Losses, list[Tensor]]]:
     """Take every remaining step without waiting for the device; yield its losses and views.
 
-    A caller that sets parts of the model to evaluation mode sets them back.
+    A caller that sets parts of the model to evaluation mode must restore them.
     """
     training.model.train()
     try:

@@ -1,4 +1,4 @@
-"""The step that ruined a run: found again, saved apart, and taken again."""
+"""The step that made a run non-finite: found again, saved separately, and replayed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Rewind:
 
 
 def replay(folder: str | Path) -> Training:
-    """The training of a run that ended with a step that was not finite, standing just before that step.
+    """The training of a run that ended with a step that was not finite, in the state just before that step.
 
     >>> training = replay("runs/x")
     >>> with torch.autograd.detect_anomaly():

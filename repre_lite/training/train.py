@@ -1,4 +1,4 @@
-"""Training into a run folder: resume, progress, metrics, checkpoints, and a clean end whatever happens."""
+"""Training into a run folder: resume, progress, metrics, checkpoints, and a clean end after errors and signals."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def _voc_parts(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _voc_names(root: Path, part: str) -> list[str]:
-    """The names in a part's list of images, each once; a second column, whether a class is there, is left out."""
+    """The names in a part's list of images, each once; a second column, which says whether a class is present, is ignored."""
     path = root / "ImageSets" / "Main" / f"{part}.txt"
     if not path.is_file():
         return []

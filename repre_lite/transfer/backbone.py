@@ -17,7 +17,7 @@ from ..runtime.weights import load_whole
 class DenseBackbone(nn.Module):
     """The taps of an encoder, for images of any size.
 
-    The timm model is built anew from `encoder.timm_name` and gets the encoder's weights. A ViT interpolates its position
+    The timm model is built again from `encoder.timm_name` and gets the encoder's weights. A ViT interpolates its position
     embedding (bicubic, by timm); with `positions_at`, the side in pixels of what it is trained on, that is done once, and
     what is trained are the interpolated positions. A Swin has relative positions; it keeps the windows it was trained
     with, padded and shifted in every stage, as in Swin's own code for detection: also where the grid was a single window.

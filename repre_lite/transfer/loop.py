@@ -64,7 +64,7 @@ class Task(Protocol):
 class Transfer:
     """A task being learned, and the number of steps done.
 
-    Raises UserError for an encoder, images, device or settings that do not go together.
+    Raises UserError for an encoder, images, device or settings that do not fit together.
     """
 
     def __init__(self, recipe: TransferRecipe, untrained: bool = False) -> None:
@@ -110,7 +110,7 @@ class Transfer:
         return {"loss": total.detach()} | {name: value.detach() for name, value in losses.items()}
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
-        """Take every remaining step; yields its losses. A caller that changes the model's mode sets it back."""
+        """Take every remaining step; yields its losses. A caller that changes the model's mode must restore it."""
         self.model.train()
         wanted = range(self.step, self.recipe.steps)
         workers = 0 if self.recipe.data is None else self.recipe.workers  # the scenes are in memory

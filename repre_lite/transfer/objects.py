@@ -1,4 +1,4 @@
-"""Images with the boxes, and perhaps the masks, of objects: what every reader of annotations gives, checked first."""
+"""Images with the boxes, and perhaps the masks, of objects: the checked result of every reader of annotations."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def transfer(recipe: TransferRecipe, out: str | Path, quiet: bool = False) -> di
 
     An unfinished run of the same recipe in `out` is resumed; of a finished one the summary is returned. With `control`
     the untrained encoder learns the same in `out`/control, and its scores are entered with the suffix _untrained. Raises
-    UserError for broken annotations and for whatever does not fit before anything is written, and Stopped after SIGINT or
+    UserError for broken annotations and settings that do not fit before anything is written, and Stopped after SIGINT or
     SIGTERM, when everything is saved.
     """
     out = Path(out)

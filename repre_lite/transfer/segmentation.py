@@ -35,7 +35,7 @@ class Segmenter(nn.Module):
 
     `head`: "naive", "pup", "mla" or "upernet"; `width`: its channels; `auxiliary`: the weight of each auxiliary loss, 0
     for none. Auxiliary heads are of the naive kind, on every tap (SETR-Naive: every tap but the last, which the head reads
-    itself; UPerNet: the last tap but one). Raises UserError for a head that does not go with the encoder.
+    itself; UPerNet: the last tap but one). Raises UserError for a head that does not fit the encoder.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Segmenter(nn.Module):
         super().__init__()
         if (head == "upernet") != backbone.hierarchical:
             fitting = "upernet" if backbone.hierarchical else "naive, pup or mla"
-            raise UserError(f"head={head} does not go with this encoder; choose {fitting}")
+            raise UserError(f"head={head} does not fit this encoder; choose {fitting}")
         self.backbone, self.classes, self.weight = backbone, classes, auxiliary
         widths, stride, taps = backbone.widths, backbone.strides[0], range(len(backbone.widths))
         helped: Sequence[int] = taps

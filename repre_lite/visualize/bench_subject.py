@@ -1,4 +1,4 @@
-"""A run as the bench has it: its moments of training, what its taps are on average, and their principal axes."""
+"""A run as the bench shows it: its moments of training, the mean of each tap, and the principal axes of the taps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Subject:
 
 
 def subject_of(run: Run, name: str, fitted: Tensor, budget: int) -> Subject:
-    """A run as the page has it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
+    """A run as the page shows it. Its earlier moments are as many as fit into `budget` bytes, evenly spread; none if
     snapshots hold another encoder than the one whose taps the decoder reads, as DINO's do."""
     end = last_step(run)
     steps = [step for step in run.snapshots if step < end] if run.evaluated is run.encoder else []

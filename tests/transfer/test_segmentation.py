@@ -62,7 +62,7 @@ def test_images_without_a_labelled_pixel_have_loss_zero():
 def test_a_head_of_the_other_kind_of_encoder_is_refused(head):
     arch = "vit_micro" if head == "upernet" else "swin_micro"
     backbone = DenseBackbone(rl.build_encoder(arch, 32))
-    with pytest.raises(rl.UserError, match=f"head={head} does not go with this encoder; choose"):
+    with pytest.raises(rl.UserError, match=f"head={head} does not fit this encoder; choose"):
         Segmenter(backbone, 3, head, 8, 0.4, *GREY)
 
 

@@ -50,5 +50,5 @@ def test_what_is_wrong_is_one_line_in_options(vit, street, tmp_path, capsys):
     command = f"transfer {vit} --task segmentation --data {street} --out {tmp_path / 'run'} {SMALL} --head upernet"
     assert main(command.split()) == 2
     error = capsys.readouterr().err
-    assert "--head upernet does not go with this encoder" in error and error.count("\n") == 1
+    assert "--head upernet does not fit this encoder" in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -3,7 +3,7 @@
 `vit_micro` with MoCo v3 on the scenes, arms that start from the same encoder and see the same views. They are made by
 `scripts/make_artefacts.py`; weights are 8-bit integers, and each folder's summary.json holds the accuracies before and
 after that, with hardware and versions in recipe.json. Snapshots are stored as small differences: their reconstruction
-errors are up to 15 % above those of the run. Beside them lies the table of shorter runs over several seeds, a copy of
+errors are up to 15 % above those of the run. The folder also holds the table of shorter runs over several seeds, a copy of
 results/local-scenes.cells.csv.
 """
 
@@ -41,8 +41,8 @@ def artefact(name: str) -> Run:
 def pairs(measure: str) -> dict[str, dict[int, float]]:
     """`measure` of runs of 300 steps on the scenes, by arm and by seed: "detached", "single", "multi".
 
-    The arms of a seed start from the same encoder and see the same views. What a measure is says
-    `reproduce/primary.json`; shares lie in [0, 1]. Raises UserError for a measure that the table does not hold.
+    The arms of a seed start from the same encoder and see the same views. `reproduce/primary.json` defines each measure;
+    shares lie in [0, 1]. Raises UserError for a measure that the table does not hold.
     """
     with PAIRS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

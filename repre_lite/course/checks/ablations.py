@@ -68,11 +68,11 @@ check_half_width = Fill(
         ),
         Wrong(
             lambda differences, t: 2 * t * differences.std() / len(differences) ** 0.5,
-            "that is the whole width of the interval; half of it is asked",
+            "that is the whole width of the interval; give half of it",
         ),
         Wrong(
             lambda differences, t: (differences.max() - differences.min()) / 2,
-            "the range only sees two of the pairs, and grows with their number; use the standard deviation",
+            "the range uses only two of the pairs, and grows with their number; use the standard deviation",
         ),
     ),
     otherwise="t times the standard deviation of the differences, over the square root of their number",
@@ -85,7 +85,7 @@ def _three() -> float:
 
 check_three_gains = Prediction(
     task="Three seeds gain 1, 2 and 3 points. Half the width of the 95 % interval of the mean gain, in points: a number.",
-    solved="three gains: right. All three seeds gain, and the interval, 2 plus or minus 2.5, still holds zero",
+    solved="three gains: right. All three seeds gain, and the interval, 2 plus or minus 2.5, still contains zero",
     measure=_three,
     right=(2.484, 2.48, torch.tensor(2.484), 4.303 / 3**0.5),
     wrong=(
@@ -96,8 +96,8 @@ check_three_gains = Prediction(
         Wrong(1.96 * 3**-0.5, "1.96 is t for very many seeds; with three, and two degrees of freedom, it is 4.30"),
         Wrong(4.303, "that is t, or t times the spread of one seed; a mean of three varies less"),
         Wrong(3.182 * 3**-0.5, "that is t for three degrees of freedom; three seeds leave two, one went into the mean"),
-        Wrong(2 * _three(), "that is the whole width; half of it is asked"),
-        Wrong(2, "that is the mean gain; how far is it known?"),
+        Wrong(2 * _three(), "that is the whole width; give half of it"),
+        Wrong(2, "that is the mean gain; how precisely is it known?"),
     ),
     otherwise="t for two degrees of freedom is 4.303, the standard deviation of 1, 2 and 3 is 1: t times 1 over the root of 3",
 )
@@ -156,7 +156,7 @@ check_own_ablation = Open(
         ),
         Rule(
             lambda design: len(_arms(design())) >= 2,
-            "there is one arm only: something has to be compared with something",
+            "there is only one arm: give at least two to compare",
             (lambda: _grid(reconstruction=("multi",)),),
         ),
         Rule(
@@ -172,7 +172,7 @@ check_own_ablation = Open(
         ),
         Rule(
             lambda design: len({tuple(sorted(seeds)) for seeds in _arms(design()).values()}) == 1,
-            "the arms have different seeds, so their runs are no pairs: give every arm the same ones",
+            "the arms have different seeds, so their runs are not paired: give every arm the same seeds",
             (
                 lambda: _grid(range(3), hide=(0.0,)) + _grid(range(3, 6), hide=(0.5,)),
                 lambda: _grid(range(3), hide=(0.0, 0.5))[:-1],
@@ -184,12 +184,12 @@ check_own_ablation = Open(
                 == len(_arms(design()))
                 and all(len(seeds) == len(set(seeds)) for seeds in _arms(design()).values())
             ),
-            "a seed stands twice in an arm: the same run again says nothing new",
+            "an arm has the same seed twice: repeating a run adds nothing",
             (lambda: _grid((0, 0, 1), hide=(0.0, 0.5)),),
         ),
         Rule(
             lambda design: all(len(seeds) >= 3 for seeds in _arms(design()).values()),
-            "with fewer than three seeds there is no interval worth the name; add seeds, or shorten the runs",
+            "with fewer than three seeds the interval is useless; add seeds, and shorten the runs if they take too long",
             (lambda: _grid(range(2), hide=(0.0, 0.5)), lambda: _grid(range(1), reconstruction=("detached", "multi"))),
         ),
     ),

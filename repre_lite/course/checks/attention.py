@@ -52,11 +52,11 @@ check_rollout = Fill(
         ),
         Wrong(
             lambda attention: _product(_mixed(attention), reverse=True),
-            "the last block is applied last, so it stands on the left of the product",
+            "the last block is applied last, so it is on the left of the product",
         ),
         Wrong(
             lambda attention: _product(_mixed(attention, own=0.5, scale=2 / 3)),
-            "input and attention count alike: half identity, half attention",
+            "input and attention have equal shares: half identity, half attention",
         ),
         Wrong(
             lambda attention: torch.stack(_mixed(attention)).mean(0),
@@ -100,11 +100,11 @@ check_kept = Prediction(
         Wrong(_kept(1), "that is one block; each of the five keeps half of what is left"),
         Wrong(_kept(3), "that is three blocks, as in the cell; two more halve it twice"),
         Wrong(1 / 5, "the shares multiply, block after block; they do not divide by the number of blocks"),
-        Wrong(0, "never nothing: a residual connection keeps half, and half of half, and so on"),
+        Wrong(0, "not zero: a residual connection keeps half, and half of half, and so on"),
         Wrong(4.62, "give a share, not per cent"),
     ),
-    otherwise="Each block keeps one half and mixes the other evenly. What is left of the patch itself after five? And what "
-    "returns to it by mixing?",
+    otherwise="Each block keeps one half and mixes the other evenly. What is left of the patch itself after five? And how "
+    "much returns to it by mixing?",
     tolerance=0.02,
 )
 
@@ -174,7 +174,7 @@ check_object_score = Open(
         ),
         Rule(
             lambda score: not math.isnan(float(score(_even(), _object(10)))),
-            "an even map gives nan: its standard deviation is 0, beware of dividing by it",
+            "an even map gives nan: its standard deviation is 0, so do not divide by it",
             (
                 _correlation,
                 lambda attention, mask: float(((attention - attention.mean()) / attention.std())[mask].mean()),

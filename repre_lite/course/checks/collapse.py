@@ -127,12 +127,12 @@ check_push = Fill(
     wrong=(
         Wrong(
             _push_without_wrap,
-            "keys that do not fit before the end are lost: they belong into the first rows, so take row numbers modulo "
+            "keys that do not fit before the end are lost: they belong in the first rows, so take row numbers modulo "
             "the length",
         ),
         Wrong(
             _push_slice,
-            "a slice ends at the last row: the keys that do not fit belong into the first rows, so take row numbers "
+            "a slice ends at the last row: the keys that do not fit belong in the first rows, so take row numbers "
             "modulo the length",
         ),
         Wrong(
@@ -142,7 +142,7 @@ check_push = Fill(
         ),
         Wrong(
             lambda queue, place, keys: _push(queue, place, keys) and place,
-            "the next row is not the row where this batch began: move on by the number of keys",
+            "the next row is not the row where this batch began: advance by the number of keys",
         ),
         Wrong(
             lambda queue, place, keys: _push(queue, 0, keys),
@@ -150,11 +150,11 @@ check_push = Fill(
         ),
         Wrong(
             lambda queue, place, keys: place + len(keys) + 0 * _push(queue, place, keys),
-            "the next row may lie behind the end: a queue of 5 rows begins again at 0, so take it modulo the length",
+            "the next row may be past the end: a queue of 5 rows begins again at 0, so take it modulo the length",
         ),
         Wrong(
             lambda queue, place, keys: _push(queue, place, keys.flip(0)),
-            "the keys of a batch stand in reverse order: the first of them is the oldest",
+            "the keys of a batch are in reverse order: the first of them is the oldest",
         ),
         Wrong(
             lambda queue, place, keys: _push(queue.clone(), place, keys),
@@ -162,10 +162,10 @@ check_push = Fill(
         ),
         Wrong(
             lambda queue, place, keys: (_push(queue, place, keys) + 1) % len(queue),
-            "one row too far: the next key goes right behind the last one written",
+            "one row too far: the next key goes right after the last one written",
         ),
     ),
-    otherwise="Key i goes to row place + i, modulo the number of rows; return the row behind the last one written",
+    otherwise="Key i goes to row place + i, modulo the number of rows; return the row after the last one written",
 )
 
 
@@ -232,7 +232,7 @@ def _trained(loss: Callable[[Tensor, Tensor, nn.Module], Tensor], steps: int = 6
 
 
 def _slope(loss: Callable[[Tensor, Tensor, nn.Module], Tensor]) -> Tensor:
-    """The gradient to both embeddings, (2, B, D); zero if there is none."""
+    """The gradient with respect to both embeddings, (2, B, D); zero if there is none."""
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(2, 16, 8, generator=draw).requires_grad_()
     value = loss(z[0], z[1], mlp(8, 16, 8, layers=2))
@@ -243,7 +243,7 @@ def _slope(loss: Callable[[Tensor, Tensor, nn.Module], Tensor]) -> Tensor:
 
 
 def _pushed_apart(z1: Tensor, z2: Tensor, predictor: nn.Module) -> Tensor:
-    """Distances of all points, with a root that has no slope where a point meets itself."""
+    """Distances between all points, with a root that has no slope at a point's distance from itself."""
     return _agree(z1, z2) - (z1[:, None] - z1[None]).square().sum(2).sqrt().mean()
 
 

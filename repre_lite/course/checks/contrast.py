@@ -31,7 +31,7 @@ def _asked(scores: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def _without_positive(q: Tensor, k: Tensor, temperature: float) -> Tensor:
-    """The positive left out of the sum below the fraction."""
+    """The positive left out of the denominator."""
     scores = _cosines(q, k) / temperature
     others = scores.masked_fill(torch.eye(len(q), dtype=torch.bool), float("-inf"))
     return (others.logsumexp(1) - scores.diagonal()).mean()
@@ -54,11 +54,11 @@ check_info_nce = Fill(
     wrong=(
         Wrong(
             lambda q, k, temperature: _asked(q @ k.T / temperature),
-            "the lengths of the vectors take part: scale queries and keys to length 1 first",
+            "the lengths of the vectors change the result: scale queries and keys to length 1 first",
         ),
         Wrong(
             lambda q, k, temperature: _asked(F.normalize(q, dim=1) @ k.T / temperature),
-            "the keys have lengths of their own too: scale both to length 1",
+            "the keys are not scaled: scale both queries and keys to length 1",
         ),
         Wrong(
             lambda q, k, temperature: _asked(F.normalize(q, dim=0) @ F.normalize(k, dim=0).T / temperature),
@@ -83,11 +83,11 @@ check_info_nce = Fill(
         ),
         Wrong(
             lambda q, k, temperature: -(F.cosine_similarity(q, k) / temperature).mean(),
-            "that pulls only: the sum over all keys, below the fraction, is missing",
+            "that only pulls: the sum over all keys, in the denominator, is missing",
         ),
         Wrong(
             _without_positive,
-            "the positive belongs into the sum below the fraction too; without it the loss can fall below zero",
+            "the positive belongs in the denominator too; without it the loss can fall below zero",
         ),
         Wrong(
             lambda q, k, temperature: -(_cosines(q, k) / temperature).softmax(1).diagonal().mean(),
@@ -147,7 +147,7 @@ def _gives(loss: Callable[[Tensor, Tensor], Tensor], z1: Tensor, z2: Tensor) -> 
 
 
 def _slope(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The gradient to both embeddings, (2, B, D); zero if there is none."""
+    """The gradient with respect to both embeddings, (2, B, D); zero if there is none."""
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(2, 8, 8, generator=draw).requires_grad_()
     value = loss(z[0], z[1])
@@ -155,7 +155,7 @@ def _slope(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
 
 
 def _pushed_apart(z1: Tensor, z2: Tensor) -> Tensor:
-    """Distances of all points, with a root that has no slope where a point meets itself."""
+    """Distances between all points, with a root that has no slope at a point's distance from itself."""
     return _distances(z1, z2).mean() - (z1[:, None] - z1[None]).square().sum(2).sqrt().mean()
 
 
@@ -206,7 +206,7 @@ check_own_contrast = Open(
         ),
         Rule(
             lambda loss: not math.isnan(_gives(loss, *[torch.ones(8, 8)] * 2)),
-            "for equal embeddings the loss is nan: beware of 0 divided by 0",
+            "for equal embeddings the loss is nan: avoid 0 divided by 0",
             (lambda z1, z2: _barlow_twins(z1, z2, 0.0),),
         ),
         Rule(

@@ -55,7 +55,7 @@ check_fusion_block = Fill(
         ),
         Wrong(
             lambda deep, shallow, weight, bias: F.conv2d(torch.cat([deep, shallow], 1).relu(), weight, bias, padding=1),
-            "the ReLU comes after the convolution; before it, it throws away half of the taps",
+            "the ReLU comes after the convolution; before it, it would discard part of the taps",
         ),
         Wrong(
             lambda deep, shallow, weight, bias: F.conv2d(deep + shallow, weight, bias, padding=1).relu(),
@@ -70,7 +70,7 @@ check_fusion_block = Fill(
             "the shallow map is not used: it is the tap that the block adds",
         ),
     ),
-    otherwise="Concatenate deep with shallow along the channels, convolve with padding 1, cut off what is below zero",
+    otherwise="Concatenate deep with shallow along the channels, convolve with padding 1, set negative values to zero",
 )
 
 

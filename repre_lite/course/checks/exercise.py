@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .comparing import same
 
-DOTS = "put your answer in the place of the three dots"
+DOTS = "replace the three dots with your answer"
 
 
 class Wrong(NamedTuple):
@@ -32,7 +32,7 @@ class Wrong(NamedTuple):
 class Exercise:
     """One exercise. Calling it with an answer prints `solved`, or raises AssertionError with a hint.
 
-    `task` is its documentation. `right` are answers that must pass, the reference first. The Ellipsis of a stub raises
+    `task` is its documentation. `right`: answers that must pass, the reference first. The Ellipsis of a stub raises
     NotImplementedError.
     """
 
@@ -89,7 +89,7 @@ class Fill(Exercise):
 
     `watch(function, *case)` says what counts: a pair of the value and of what the value cannot show (gradients, what
     was changed). `otherwise`: the hint if no typical mistake gives the same results. An error inside the reader's
-    function is shown as it is, unless a wrong answer makes the same one.
+    function is shown as it is, unless a typical wrong answer raises the same one.
     """
 
     cases: Callable[[], Sequence[tuple[Any, ...]]]
@@ -109,7 +109,7 @@ class Fill(Exercise):
     def fault(self, answer: Any) -> str:
         """The hint for `answer`, empty if it does what the reference does. Raises TypeError for what is no function."""
         if not callable(answer):
-            raise TypeError("give the function itself, without brackets, not its result")
+            raise TypeError("give the function itself, without parentheses, not its result")
         seen, expected = self._seen(answer), self._seen(self.right[0])
         if same(seen, expected):
             return ""
@@ -135,7 +135,7 @@ class Fill(Exercise):
         return seen
 
     def _difference(self, mine: tuple[Any, Any], theirs: tuple[Any, Any]) -> str:
-        """What is different about a result that no typical mistake gives."""
+        """How a result that no typical mistake gives differs from the right one."""
         (value, beside), (expected, expected_beside) = mine, theirs
         if value is None and expected is not None:
             return "the function returns None: is the return statement missing?"
@@ -211,7 +211,7 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Open(Exercise):
-    """An exercise with many right answers: whatever keeps all `rules`, which are asked in their order."""
+    """An exercise with many right answers: any that keeps all `rules`, which are checked in order."""
 
     rules: tuple[Rule, ...]
 

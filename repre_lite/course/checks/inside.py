@@ -75,7 +75,7 @@ check_patch_cosine = Fill(
         ),
         Wrong(
             lambda tap: _cosines(tap),
-            "those are all pairs; their mean is asked, without the diagonal",
+            "those are all pairs; return their mean, without the diagonal",
         ),
     ),
     otherwise="Four steps: (B, C, h, w) to (B, C, N), each patch to length 1, all cosines (B, N, N), their mean without "
@@ -198,7 +198,7 @@ check_own_diversity = Open(
         ),
         Rule(
             lambda measure: bool((m := measure(_equal())).isfinite().all() and (m < measure(_varied())).all()),
-            "patches that are all equal should get a finite number, and a low one: beware of 0 divided by 0",
+            "patches that are all equal should get a finite number, and a low one: avoid 0 divided by 0",
             (
                 lambda tap: 1 - _spectrum(tap)[:, 0] / _spectrum(tap).sum(1),
                 _angles,

@@ -57,7 +57,7 @@ check_shard_loss = Fill(
     wrong=(
         Wrong(
             lambda q, keys, rank: _shard_loss(q, keys, 0),
-            "the positives of process 0 stand at the beginning, those of process r after all keys of the processes before: "
+            "the positives of process 0 are at the beginning, those of process r after all keys of the earlier processes: "
             "add rank * len(q) to their places",
         ),
         Wrong(
@@ -84,7 +84,7 @@ check_shard_loss = Fill(
         ),
         Wrong(
             lambda q, keys, rank: _shard_loss(q, keys, rank) / (len(keys) // len(q)),
-            "divided by the number of processes as well: averaging over them happens once, when gradients are averaged",
+            "this is also divided by the number of processes: averaging over them happens once, when gradients are averaged",
         ),
         Wrong(
             lambda q, keys, rank: -(_cosines(q, keys).gather(1, _places(q, rank)[:, None]) / TEMPERATURE).mean(),
@@ -117,7 +117,7 @@ check_missing_keys = Prediction(
         Wrong(4.0, "that is the logarithm to base 2; cross-entropy uses the natural one"),
         Wrong(1.204, "that is the logarithm to base 10; cross-entropy uses the natural one"),
         Wrong(480.0, "those are the keys that are missing; the loss at chance is the logarithm of how many there are"),
-        Wrong(-math.log(16), "the size is right; asked is by how much it is lower, a positive number"),
+        Wrong(-math.log(16), "the size is right, but the sign is not: give by how much it is lower, a positive number"),
         Wrong(math.log(16) / TEMPERATURE, "the temperature plays no part if all cosines are alike"),
     ),
     otherwise="If nothing is known, each of n keys gets the probability 1 / n, and the loss is ln n. Compare n = 512 with n = 32",
@@ -200,8 +200,8 @@ check_comparison = Open(
         ),
         Rule(
             lambda build: len(set(build()[2])) >= 3,
-            "fewer than three different seeds: with two the interval is so wide that hardly anything lies outside, and one has "
-            "none",
+            "fewer than three different seeds: with two the interval is so wide that hardly anything lies outside it, and "
+            "with one there is none",
             (_answer(*_arms(), (0,)), _answer(*_arms(), (0, 1)), _answer(*_arms(), (7, 7, 7))),
         ),
     ),

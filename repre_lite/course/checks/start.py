@@ -47,12 +47,12 @@ check_join = Fill(
     wrong=(
         Wrong(
             lambda tiles, rows: tiles.reshape(3, rows * tiles.shape[-1], -1),
-            "the shape is right, but reshape only counts on through memory, tile by tile; the axes have to be permuted "
-            "before they are merged",
+            "the shape is right, but reshape keeps the order in memory, tile by tile; permute the axes before you "
+            "merge them",
         ),
         Wrong(
             lambda tiles, rows: join(tiles.unflatten(0, (-1, rows)).transpose(0, 1).flatten(0, 1), rows),
-            "tiles are numbered row by row: 0, 1, 2 stand beside each other, not below each other",
+            "tiles are numbered row by row: 0, 1, 2 are side by side, not one below the other",
         ),
         Wrong(
             lambda tiles, rows: tiles.unflatten(0, (rows, -1)).permute(2, 3, 0, 4, 1).flatten(3, 4).flatten(1, 2),
@@ -60,11 +60,11 @@ check_join = Fill(
         ),
         Wrong(
             lambda tiles, rows: torch.cat(list(tiles), dim=2),
-            "all tiles stand in one row: break it after every B / rows of them",
+            "all tiles are in one row: start a new row after every B / rows tiles",
         ),
         Wrong(
             lambda tiles, rows: torch.cat(list(tiles), dim=1),
-            "all tiles stand in one column; join those of a row along the width first, then the rows along the height",
+            "all tiles are in one column; join those of a row along the width first, then the rows along the height",
         ),
         Wrong(
             lambda tiles, rows: join(tiles.transpose(2, 3), rows),
@@ -80,7 +80,7 @@ check_join = Fill(
         ),
         Wrong(
             lambda tiles, rows: join(tiles.flip(0), rows),
-            "the first tile belongs into the upper left corner, not the last",
+            "the upper left corner is for the first tile, not the last",
         ),
     ),
     otherwise="Split the first axis into (rows, columns); bring the axes into the order 3, rows, side, columns, side; merge rows "
@@ -183,7 +183,7 @@ check_colourful = Open(
         ),
         Rule(
             lambda measure: not any(math.isnan(float(measure(grey))) for grey in _grey()),
-            "a grey image, such as a black one, gives nan: beware of 0 divided by 0",
+            "a grey image, such as a black one, gives nan: avoid 0 divided by 0",
             (lambda image: (_spread(image) / image.max(0).values).mean(),),
         ),
         Rule(

@@ -156,11 +156,11 @@ check_train_step = Fill(
         Wrong(_view_twice, "both views are the same one: give the model the list as it is"),
         Wrong(
             _one_loss("contrastive"),
-            "only the contrastive loss is learned: call backward on the total, which weighs both",
+            "only the contrastive loss is minimised: call backward on the total, which weighs both",
         ),
         Wrong(
             _one_loss("reconstruction"),
-            "only the reconstruction loss is learned: call backward on the total, which weighs both",
+            "only the reconstruction loss is minimised: call backward on the total, which weighs both",
         ),
         Wrong(_plain_sum, "that adds the two raw losses; the total weighs them, and its weights learn too"),
     ),
@@ -190,7 +190,8 @@ check_reached_parts = Prediction(
             "RePre",
         ),
         Wrong(
-            {"encoder", "decoder"}, "the right parts; the encoder that is trained is called online in the list above"
+            {"encoder", "decoder"},
+            "those are the right parts, but the encoder that is trained is called online in the list above",
         ),
         Wrong({"online"}, "the loss is computed from what the decoder returns, so the decoder learns too"),
         Wrong(
@@ -199,11 +200,11 @@ check_reached_parts = Prediction(
         ),
         Wrong(
             {"online", "decoder", "projector", "predictor"},
-            "projector and predictor stand behind the pooled feature; the decoder reads the taps",
+            "projector and predictor come after the pooled feature; the decoder reads the taps",
         ),
         Wrong({"online", "decoder", "target_encoder"}, "the target has no gradient from any loss: it only follows"),
         Wrong(EVERY - {"target_encoder", "target_projector"}, "that is right for the total; this is one raw loss"),
-        Wrong(EVERY, "the target never gets a gradient, and the contrastive heads do not lie on this loss's way"),
+        Wrong(EVERY, "the target never gets a gradient, and the contrastive heads are not on the path of this loss"),
     ),
     otherwise="Follow the loss backwards: which modules computed the reconstruction?",
 )

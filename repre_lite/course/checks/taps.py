@@ -37,7 +37,7 @@ check_to_map = Fill(
         ),
         Wrong(
             lambda tokens, grid: tokens.transpose(1, 2).unflatten(2, (grid, grid)),
-            "one token too many for the grid: the class token has no place on it, so leave it out",
+            "one token too many for the grid: the class token has no place on the grid, so leave it out",
         ),
         Wrong(
             lambda tokens, grid: tokens.transpose(1, 2).reshape(len(tokens), -1, grid, grid),

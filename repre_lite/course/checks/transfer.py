@@ -48,15 +48,15 @@ check_iou = Fill(
     wrong=(
         Wrong(
             lambda matrix: matrix.diag() / matrix.sum(1),
-            "that is the share of a class that was found; pixels wrongly called so must count against it too",
+            "that is the share of a class that was found; pixels wrongly given this class must count against it too",
         ),
         Wrong(
             lambda matrix: matrix.diag() / matrix.sum(0),
-            "that is the share of what was called so and is right; pixels of the class that were missed must count too",
+            "that is the share of the predictions of a class that are right; pixels of the class that were missed must count too",
         ),
         Wrong(
             lambda matrix: matrix.diag() / (matrix.sum(0) + matrix.sum(1)),
-            "pixels that are right stand in their row and in their column: subtract them once from the sum",
+            "correct pixels are counted in their row and in their column: subtract them once from the sum",
         ),
         Wrong(
             lambda matrix: 2 * matrix.diag() / (matrix.sum(0) + matrix.sum(1)),
@@ -68,7 +68,7 @@ check_iou = Fill(
         ),
         Wrong(
             lambda matrix: matrix.diag().sum() / matrix.sum(),
-            "that is the share of all pixels that are right, which the ground dominates: one number for each class is asked",
+            "that is the share of all pixels that are right, which the ground dominates: return one number for each class",
         ),
         Wrong(
             lambda matrix: iou(matrix).mean(),
@@ -140,7 +140,7 @@ class _Summed(nn.Module):
 
 
 class _Altered(nn.Module):
-    """A concatenated head whose logits are changed by a function."""
+    """A head that concatenates, with a function applied to its logits."""
 
     def __init__(self, widths: Sequence[int], classes: int, change: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -245,8 +245,8 @@ check_own_head = Open(
         ),
         Rule(
             lambda build: sum(p.numel() for p in _built(build).parameters()) <= MOST,
-            f"the head has more than {MOST:,} parameters: then it learns the task by itself, and says little about the "
-            "encoder",
+            f"the head has more than {MOST:,} parameters: it could learn the task by itself, and would say little "
+            "about the encoder",
             (lambda widths, classes: _Summed(widths, classes, width=96),),
         ),
     ),

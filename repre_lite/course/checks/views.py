@@ -197,7 +197,7 @@ _STRONG: dict[str, Any] = {"jitter_p": 1, "jitter": (0.4, 0.4, 0.4, 0.5)}
 check_own_view = Open(
     task="`own_view()`: an `rl.View` of 32 pixels for both views of a pair. Among 256 pairs, a colour histogram finds at most 6 % of the "
     "partners and contours at most 25 %, and a linear map still names the class of 20 % of new scenes (chance: 10 %).",
-    solved="own view: colour and contours give the partner away no more, and the class can still be read",
+    solved="own view: colour and contours no longer give the partner away, and the class can still be read",
     right=(
         _view((0.4, 1), flip=0.5, **_STRONG),
         _view((0.2, 1), flip=0.5, jitter_p=1, jitter=(0.8, 0.8, 0.8, 0.2)),
@@ -222,8 +222,8 @@ check_own_view = Open(
         ),
         Rule(
             lambda build: _found(build(), probes.contours) <= CONTOURS,
-            "contours find more than 25 % of the partners: they are nearly at the same place in both views. Cut out less of "
-            "the image, and mirror it sometimes",
+            "contours find more than 25 % of the partners: they are nearly at the same place in both views. Show less "
+            "of the image in each crop, and mirror it sometimes",
             (_view(**_STRONG), _view((0.6, 1), **_STRONG), _view(flip=0.5, **_STRONG)),
         ),
         Rule(

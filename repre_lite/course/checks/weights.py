@@ -36,15 +36,15 @@ check_uncertainty_total = Fill(
         ),
         Wrong(
             lambda losses, s: ((-s).exp() * losses + s).sum(),
-            "twice too large: the factor one half belongs to both terms, since log sigma = s / 2",
+            "twice too large: the factor one half applies to both terms, since log sigma = s / 2",
         ),
         Wrong(
             lambda losses, s: ((-s).exp() * losses / 2 + s).sum(),
-            "the factor one half belongs to both terms; without it at s, a weight settles at 1 / L instead of 1 / (2L)",
+            "the factor one half applies to both terms; without it at s, a weight settles at 1 / L instead of 1 / (2L)",
         ),
         Wrong(
             lambda losses, s: ((-s).exp() * losses + s / 2).sum(),
-            "the factor one half belongs to both terms, to the weighted loss too",
+            "the factor one half applies to both terms, also to the weighted loss",
         ),
         Wrong(
             lambda losses, s: (s.exp() * losses + s).sum() / 2,
@@ -72,7 +72,7 @@ check_uncertainty_total = Fill(
         ),
         Wrong(
             lambda losses, s: ((-s).exp().detach() * losses + s).sum() / 2,
-            "the value is right, but the weight is detached: then s feels only its own + s, and falls without end",
+            "the value is right, but the weight is detached: then only the term + s acts on s, which falls without bound",
         ),
         Wrong(
             lambda losses, s: _kendall(losses, s.detach()),
@@ -105,7 +105,7 @@ check_settled_weight = Prediction(
         Wrong(1275, "that grows with the loss; the weight goes as 1 / L, so it falls"),
         Wrong(0.5, "one half is the product of the weight and its loss"),
         Wrong(0.25, "0.25 is the weight of the first loss, which has not changed"),
-        Wrong(51, "turned over: the weight is 1 / (2L)"),
+        Wrong(51, "that is the inverse: the weight is 1 / (2L)"),
         Wrong(0, "a weight exp(-s) / 2 is never zero: where is the derivative (1 - exp(-s) L) / 2 zero?"),
     ),
     otherwise="At rest exp(s) = L, and the weight is exp(-s) / 2",
@@ -189,8 +189,8 @@ check_own_weighting = Open(
         ),
         Rule(
             lambda w: not bool(_rest(w).isnan().any()),
-            "as s is learned, the total becomes nan: s may turn negative, and then it has no root and no logarithm; take "
-            "those of exp(s)",
+            "as s is learned, the total becomes nan: s may become negative, and then it has no root and no logarithm; "
+            "take those of exp(s)",
             (lambda losses, s: ((-s).exp() * losses / 2 + s.sqrt()).sum(),),
         ),
         Rule(
@@ -204,7 +204,7 @@ check_own_weighting = Open(
         ),
         Rule(
             lambda w: bool((_rest(w) < 1000).all()),
-            "a weight grows without end: its price for a small weight has no counterpart",
+            "a weight grows without bound: nothing balances the price for a small weight",
             (lambda losses, s: (s.exp() * losses.detach()).sum() * 0 + (s.exp() * (losses - 3)).sum(),),
         ),
         Rule(

@@ -1,6 +1,6 @@
-"""What figures are drawn with: a figure without a window, images, legends, outlines.
+"""Drawing helpers: a figure without a window, images, legends, outlines.
 
-Names of classes, runs and files come from outside; they are drawn as plain text, whatever characters they hold.
+Names of classes, runs and files come from outside, so they are drawn as plain text.
 """
 
 from __future__ import annotations

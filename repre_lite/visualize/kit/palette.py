@@ -1,6 +1,6 @@
 """One palette for all figures: Okabe and Ito's colours, and a line style and marker for each role.
 
-Colours differ for colour-blind readers too, and series differ in more than their colour.
+Colours differ for colour-blind readers too, and series also differ in line style and marker.
 """
 
 from __future__ import annotations

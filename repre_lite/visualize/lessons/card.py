@@ -1,4 +1,4 @@
-"""A white card with boxes and arrows: what the course's diagrams are drawn on, legible on light and dark pages."""
+"""A white card with boxes and arrows, the canvas of the course's diagrams, legible on light and dark pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a comparison of a few seeds shows what is there: many imagined studies of one true effect."""
+"""How often a comparison of a few seeds finds the truth: many imagined studies of one true effect."""
 
 from __future__ import annotations
 
