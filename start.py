@@ -1,7 +1,7 @@
 """The only set-up there is: `python start.py demo|test|lab` (Linux, macOS, Windows).
 
-Makes .venv beside this file, installs once, then runs the verb. Standard library only, in syntax that an old Python
-can parse, so that it can say that it is too old.
+Makes .venv beside this file, installs once, then runs the verb. It uses the standard library only, in syntax that an
+old Python can parse, so that it can refuse with a clear message.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def nvidia_gpus():
 
 
 def install(extras):
-    """Make .venv and install the package with `extras`. The stamp is written last: it stands for a whole installation."""
+    """Make .venv and install the package with `extras`. The stamp is written last, so it means that the installation is complete."""
     if os.path.exists(STAMP):
         os.remove(STAMP)
     arguments = ["-e", HERE + "[" + extras + "]"]
@@ -67,9 +67,9 @@ def install(extras):
 
 
 def install_with_uv(uv, arguments, has_gpu):
-    """Install with uv: on Linux without a GPU the CPU build of torch, which is far smaller, if its index answers.
+    """Install with uv. On Linux without a GPU this takes the CPU build of torch, which is far smaller, if its index answers.
 
-    UV_TORCH_BACKEND, if set, decides which build it is.
+    UV_TORCH_BACKEND, if set, decides the build instead.
     """
     environment = dict(os.environ, UV_COMPILE_BYTECODE="1")
     if not os.path.exists(PYTHON):
@@ -83,9 +83,9 @@ def install_with_uv(uv, arguments, has_gpu):
 
 
 def run(command, **options):
-    """Run a command until it ends; returns its exit status. It hears Ctrl-C too, and may need time to save its work.
+    """Run a command until it ends; returns its exit status. Ctrl-C reaches it too, and it may need time to save its work.
 
-    Raises KeyboardInterrupt afterwards if it did not end well.
+    Raises KeyboardInterrupt afterwards if it ended with an error.
     """
     process = subprocess.Popen(command, **options)
     interrupted = False
@@ -101,9 +101,9 @@ def run(command, **options):
 
 
 def run_tests(options):
-    """Lint, types, executed lessons, tests: all of them even if one fails; returns 0 only if none did.
+    """Lint, types, executed lessons, tests: all of them, even if one fails; returns 0 only if none fails.
 
-    Lessons and tests are shared by up to four processes, file by file, with the processor's cores divided among them.
+    Up to four processes share lessons and tests, file by file, and divide the processor's cores among them.
     """
     cores = os.cpu_count() or 1
     processes = min(4, cores)
@@ -135,7 +135,7 @@ def main(arguments):
     """Install if needed and run the verb; returns the exit status: 0, 2 for wrong usage, 1 if installing failed."""
     if sys.version_info < (3, 11):
         sys.stderr.write(
-            "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer one\n"
+            "repre-lite needs Python 3.11 or newer, this is %d.%d; run start.py with a newer Python\n"
             % sys.version_info[:2]
         )
         return 2
