@@ -118,13 +118,15 @@ def build_parser() -> argparse.ArgumentParser:
     transfer.set_defaults(run="repre_lite.cli.transfer:transfer")
 
     export = verbs.add_parser("export", help="write the encoder for timm")
-    export.add_argument("source", metavar="RUN", help=SOURCE.partition(", or random")[0])
+    export.add_argument(
+        "source", metavar="RUN", help=SOURCE.partition(", or random")[0].replace(", the name", ", or the name")
+    )
     export.add_argument(
         "--out",
         required=True,
         metavar="FOLDER",
-        help="a new folder for timm's local-dir: and for model hubs; or FILE.safetensors; timm's name and arguments "
-        "go to FILE.json",
+        help="a new folder, for timm's local-dir: and for model hubs; or FILE.safetensors, with timm's name and "
+        "arguments in FILE.json",
     )
     export.set_defaults(run="repre_lite.evaluation.export:export")
 
@@ -164,6 +166,8 @@ def build_parser() -> argparse.ArgumentParser:
     grade = verbs.add_parser("grade", help="run the exercises of students' notebooks; this executes what they wrote")
     grade.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="notebooks of the course, filled in")
     grade.add_argument("--out", default="grades.csv", help="the table to write (default grades.csv)")
-    grade.add_argument("--seconds", type=int, default=300, metavar="N", help="limit for each notebook (default 300)")
+    grade.add_argument(
+        "--seconds", type=int, default=300, metavar="N", help="time limit of each notebook, in seconds (default 300)"
+    )
     grade.set_defaults(run="repre_lite.course.grade:grade")
     return parser

@@ -16,13 +16,15 @@ def add_reproduce(verbs: Any) -> None:
     recipe: dict[str, Any] = {"default": argparse.SUPPRESS}
     parser.add_argument("name", metavar="TABLE", choices=TABLES, help=f"one of {', '.join(TABLES)}")
     parser.add_argument("--scale", choices=tuple(SCALES), default="scenes", help="the recipes (default scenes)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each line (default 8 for local, else 3)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds, one run of each line per seed (default 8 for local, else 3)"
+    )
     parser.add_argument("--only", metavar="CELLS", help="pattern of cell names, such as '*moby*' (default: all)")
     parser.add_argument(
         "--out",
         default="runs/reproduce",
         metavar="FOLDER",
-        help="holds cells/NAME, a run folder each, and TABLE-SCALE.md, .csv, .html and .cells.csv (default runs/reproduce)",
+        help="folder for the run folders, cells/NAME, and for TABLE-SCALE.md, .csv, .html and .cells.csv (default runs/reproduce)",
     )
     parser.add_argument(
         "--jobs",

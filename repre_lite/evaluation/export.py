@@ -28,7 +28,9 @@ def export(source: str, out: str) -> int:
     if target.suffix in FOREIGN:
         raise UserError(f"out={out}: give a folder, or a file name that ends in .safetensors")
     if source == RANDOM and not Path(source).exists():
-        raise UserError(f"{RANDOM}: an untrained encoder is not exported; give {', '.join(ACCEPTED)}")
+        raise UserError(
+            f"{RANDOM}: an untrained encoder is not exported; give {', '.join(ACCEPTED[:-1])} or {ACCEPTED[-1]}"
+        )
     read = read_source(source)
     if target.suffix == ".safetensors":
         export_file(read, target)

@@ -24,7 +24,7 @@ class TransferRecipe:
     """
 
     # fmt: off
-    task: str = setting("segmentation: SETR's heads or UPerNet; detection: Mask R-CNN, Faster R-CNN without masks",
+    task: str = setting("segmentation: SETR's heads or UPerNet; detection: Mask R-CNN, or Faster R-CNN if there are no masks",
                         choices=TASKS)
     scale: str = setting("the named recipe", "folder")
     arch: str | None = setting("the encoder of the source random, such as vit_micro; none: the source's own", None)
@@ -50,7 +50,7 @@ class TransferRecipe:
     optimiser: str = setting("how weights are updated", "adamw", choices=("adamw", "sgd"), by="scale")
     lr: float = setting("learning rate of the encoder", least=0, by="scale")
     head_rate: float = setting("the head's learning rate, as a multiple of the encoder's", least=0, by="scale")
-    schedule: str = setting("learning rate over time: poly, a power; step, a tenth after 8 and 11 twelfths", "poly",
+    schedule: str = setting("schedule of the learning rate; poly: a power; step: divided by ten after 8 and 11 twelfths", "poly",
                             choices=("poly", "step"), by="scale")
     min_lr: float = setting("learning rate at the end of poly", 0.0, least=0, by="scale")
     warmup_steps: int = setting("steps of linear warm-up", 0, least=0, by="scale")
