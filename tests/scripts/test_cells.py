@@ -175,3 +175,10 @@ def test_a_resumed_table_keeps_what_was_found_before(cells, tmp_path):
     path.write_text(json.dumps({"steps": 3, "chosen": {"byol": 1}, "cells": {"a": {"knn": 0.5}}}))
     table = cells.open_table(path, {"steps": 3})
     assert table["chosen"] == {"byol": 1} and table["cells"] == {"a": {"knn": 0.5}} and "date" in table
+
+
+def test_two_settings_of_each_are_trained_for_longer(search):
+    """What leads after few steps and the setting nearest the recipe; one if they are the same, none before all are known."""
+    grid = search.GRID
+    found = search.finalists({"byol": grid["byol"][4], "simclr": grid["simclr"][0], "dino": None})
+    assert found == [("byol", grid["byol"][0]), ("byol", grid["byol"][4]), ("simclr", grid["simclr"][0])]
