@@ -1,4 +1,4 @@
-"""Figures 3 and 4 from finished cells, as HTML for the page of their table."""
+"""Figures 3 and 4, and that of `local`, from finished cells, as HTML for the page of their table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ SEED = 0  # whose runs figure 4 shows
 
 
 def figure(table: Table, out: Path) -> str:
-    """The figure of `figure3` or `figure4` as HTML; empty for other tables, and if its cells or packages are not there."""
+    """The figure of `figure3`, `figure4` or `local` as HTML; empty for other tables, and if its cells or packages are not there."""
     try:
         if table.name == "figure3":
             return _improvements(table, results(table, out))
         if table.name == "figure4":
             return _attention_and_map(table, out)
+        if table.name == "local":
+            return _differences(results(table, out))
     except MissingExtraError as error:
         say(f"{table.name}: left out, {error}")
     return ""
@@ -54,6 +56,22 @@ def _improvements(table: Table, held: Sequence[Result]) -> str:
     axis.legend(frameon=False, fontsize=9)
     said = f"{MEASURES[measure].label}, with RePre minus without, by framework and encoder"
     return plot(svg(figure, said), "Improvements")
+
+
+def _differences(held: Sequence[Result]) -> str:
+    """What each arm gains or loses in recognition."""
+    from ..visualize.kit.drawing import Figure, svg
+    from .differences import draw, of
+
+    found = of(held)
+    if not found:
+        return ""
+    figure = Figure(7, 0.55 * len({one.measure for one in found}) + 1.5, "constrained")
+    axis: Any = figure.subplots()
+    draw(axis, found)
+    axis.set_xlabel("difference with its interval, points; filled if 0 is outside")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return plot(svg(figure, "The difference of each arm to detached, with its interval, by measure"), "Differences")
 
 
 def _attention_and_map(table: Table, out: Path) -> str:

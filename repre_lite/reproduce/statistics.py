@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 LEAST = 3  # seeds for a verdict
@@ -35,11 +35,15 @@ class Paired:
 
         It assumes that the differences of single seeds are drawn from one normal distribution.
         """
-        if self.n < 2:
-            return None
-        if not all(map(math.isfinite, self.each.values())):
-            return math.nan
-        return t_quantile(self.n - 1, self.level) * statistics.stdev(self.each.values()) / math.sqrt(self.n)
+        spread = deviation(self.each.values())
+        return None if spread is None else t_quantile(self.n - 1, self.level) * spread / math.sqrt(self.n)
+
+
+def deviation(values: Collection[float]) -> float | None:
+    """Their standard deviation; None for fewer than two values, nan if one of them is not finite."""
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def paired(values: Mapping[int, float], base: Mapping[int, float], level: float = LEVEL) -> Paired:

@@ -25,7 +25,7 @@ from . import paper
 from .cells import Line, Table, primary
 from .folders import BROKEN, done, folder_of, summary_of
 from .measures import MEASURES, TRANSFERRED, missing
-from .statistics import Paired, paired, verdict
+from .statistics import Paired, deviation, paired, verdict
 
 NONE = "–"
 EXPLORATORY = "exploratory"
@@ -140,7 +140,7 @@ def as_csv(table: Table, held: Sequence[Result]) -> str:
         writer.writerow([
             result.measure, *result.line.labels, result.line.name, len(values),
             _plain(statistics.fmean(values) if values else None),
-            _plain(statistics.stdev(values) if len(values) > 1 else None),
+            _plain(deviation(values)),
             "" if found is None else found.n, _plain(mean),
             _plain(None if mean is None or half is None else mean - half),
             _plain(None if mean is None or half is None else mean + half),
@@ -201,8 +201,8 @@ def _mean(values: dict[int, float], kind: str) -> str:
     """ "51.2 % ± 1.3" of several seeds, "51.2 %" of one, a dash of none."""
     if not values:
         return NONE
-    mean = _number(statistics.fmean(values.values()), kind)
-    return mean + (f" ± {_number(statistics.stdev(values.values()), kind, unit=False)}" if len(values) > 1 else "")
+    mean, spread = _number(statistics.fmean(values.values()), kind), deviation(values.values())
+    return mean + ("" if spread is None else f" ± {_number(spread, kind, unit=False)}")
 
 
 def _difference(found: Paired | None, kind: str) -> str:

@@ -1,11 +1,12 @@
 """The verb: its options reach the recipes, what is wrong is one line, and figures come with their tables."""
 
 import json
+import math
 
 import pytest
 
 from repre_lite.cli import main
-from repre_lite.reproduce import command
+from repre_lite.reproduce import command, differences
 from repre_lite.reproduce.figures import figure
 from repre_lite.reproduce.folders import folder_of
 from repre_lite.reproduce.grid import table
@@ -84,3 +85,37 @@ def test_figure3_shows_every_framework(tmp_path):
         "utf-8"
     )
     assert figure(table("table1", "scenes", 1), tmp_path) == ""
+
+
+def test_the_page_of_local_shows_what_each_arm_gains(tmp_path):
+    """`multi` gains 1, 2 and 3 points, which is 2 +- 2.484; `single` 2 each time, which is shown; `multi hide` broke off."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    made = table("local", "scenes", 3)
+    arms = {line.name: line.labels[0] for line in made.lines}
+    assert figure(made, tmp_path) == ""
+    for cell in made.cells:
+        folder = folder_of(cell, tmp_path)
+        folder.mkdir(parents=True)
+        gain = {"multi": cell.seed + 1, "single": 2, "multi hide 0.5": math.nan}.get(arms[cell.line], 0)
+        held = {"finished": True, "knn_top1": 0.5 + 0.01 * gain + 0.1 * cell.seed, "patch_cosine": 0.9}
+        (folder / "summary.json").write_text(json.dumps(held))
+    paths = {path.suffix: path for path in command.write_table(made, tmp_path)}
+    page = paths[".html"].read_text("utf-8")
+    assert 'aria-label="Differences"' in page and "k-NN top-1</text>" in page.replace("<!-- ", "").replace(
+        " -->", "</text>"
+    )
+    found = {one.name: one for one in differences.read(tmp_path / "local-scenes.csv")}
+    assert set(found) == {"single", "multi"} and {one.measure for one in found.values()} == {"knn_top1"}
+    multi = found["multi"]
+    assert (multi.mean, multi.low, multi.high) == pytest.approx((2, 2 - 2.48414, 2 + 2.48414), abs=1e-4)
+    assert found["single"].shown and not multi.shown
+    axis = Figure().subplots()
+    differences.draw(axis, list(found.values()))
+    marks = {line.get_marker(): line for line in axis.lines if len(line.get_xdata()) == 1}
+    assert marks["o"].get_xdata()[0] == pytest.approx(2) and marks["s"].get_xdata()[0] == pytest.approx(2)
+    faces = [marks[name].get_markerfacecolor() for name in "os"]
+    assert faces[0] == marks["o"].get_color() and faces[1] == axis.get_facecolor()  # filled, hollow
+    bars = [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
+    assert [multi.low, multi.high] in bars
