@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .encoder import TappedEncoder, is_hierarchical, unwrap
+from .encoder import TappedEncoder, is_hierarchical, no_taps, unwrap
 from .initialise import DECODER_INITS, he_initialise, truncated_normal
 from .runtime.errors import UserError
 
@@ -108,10 +108,10 @@ class ReconstructionDecoder(nn.Module):
         for name, value, allowed in (("fusion", fusion, FUSIONS), ("mode", mode, MODES), ("init", init, DECODER_INITS)):
             if value not in allowed:
                 raise UserError(f"{name}={value}: choose one of {', '.join(allowed)}")
-        if layers < 1:
-            raise UserError(f"layers={layers}: a fusion block needs at least 1 layer")
-        if width is not None and width < 1:
-            raise UserError(f"width={width}: give a number of channels, 1 or more")
+        if not hasattr(layers, "__index__") or layers < 1:
+            raise UserError(f"layers={layers}: give a whole number of fusion layers, 1 or more")
+        if width is not None and (not hasattr(width, "__index__") or width < 1):
+            raise UserError(f"width={width}: give a whole number of channels, 1 or more")
         if image_size % tap_grids[0]:
             raise UserError(f"image_size={image_size} is not a multiple of the first tap's grid, {tap_grids[0]}")
         self.mode = mode
@@ -176,6 +176,11 @@ class ReconstructionDecoder(nn.Module):
 
     def stages(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """The map after each of the K - 1 fusion blocks, deep to shallow, each (B, C_i, h_i, w_i)."""
+        taps = tuple(taps)
+        if not all(isinstance(tap, Tensor) for tap in taps):
+            raise UserError(
+                "the decoder reads K maps (B, C, h, w); give it the taps of encode's features, features.taps"
+            )
         given = [tuple(tap.shape[1:]) for tap in taps]
         deepest = self.mode == "single" and given == self.tap_shapes[-1:]  # then the others need not be there
         if given != self.tap_shapes and not deepest:
@@ -215,9 +220,12 @@ def light_width(encoder: TappedEncoder) -> int:
 def attention_shape(encoder: TappedEncoder) -> tuple[int, int | None]:
     """The width of the encoder's attention heads in its first block, and the side of a Swin's windows (a ViT: None)."""
     backbone: Any = unwrap(encoder.backbone)
-    heads = next(module.num_heads for module in backbone.modules() if hasattr(module, "num_heads"))
+    heads = next((module.num_heads for module in backbone.modules() if hasattr(module, "num_heads")), None)
     windows = (module.window_size[0] for module in backbone.modules() if hasattr(module, "window_size"))
-    return backbone.feature_info[0]["num_chs"] // heads, next(windows) if is_hierarchical(backbone) else None
+    window = next(windows, None) if is_hierarchical(backbone) else None
+    if heads is None or (window is None and is_hierarchical(backbone)):  # a relative: PiT, PVT, NesT ...
+        raise no_taps(backbone)
+    return backbone.feature_info[0]["num_chs"] // heads, window
 
 
 def _heads(channels: int, head_width: int) -> int:

@@ -38,9 +38,7 @@ class Features(NamedTuple):
     taps: tuple[Tensor, ...]
 
 
-torch.serialization.add_safe_globals(
-    [Taps, Features]
-)  # saved features are loaded as tensors only, torch.load's default
+torch.serialization.add_safe_globals([Taps, Features])  # saved features load by torch.load's default, tensors only
 
 
 def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> Features:
@@ -51,41 +49,23 @@ def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = 
     (ViT), the average over patches (Swin). Taps are the blocks' raw outputs, before any norm, without class token.
 
     Wrappers (`torch.compile`, an averaged model) are unwrapped. Raises UserError for a backbone inside
-    DistributedDataParallel, whose gradients would not be averaged, and for a module that is not a timm ViT or Swin.
+    DistributedDataParallel, whose gradients would not be averaged, for a module that is not a timm ViT or Swin, and for
+    images, indices or dropped patches that give no maps.
     """
     if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
         raise UserError(
             "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
-            "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that"
+            "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that, and wrap the branch"
         )
+    if images.ndim != 4 or not images.is_floating_point():
+        raise UserError(f"images {tuple(images.shape)} of {images.dtype}: give normalised floats (B, 3, H, W)")
     model: Any = unwrap(backbone)
-    indices = tap_indices(model) if indices is None else tuple(indices)
+    indices = tap_indices(model) if indices is None else _levels(model, indices, "indices")
     if not indices:
         return Features(model.forward_head(model.forward_features(images), pre_logits=True), Taps())
+    _check_whole(model)
     final, maps = model.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")
     return Features(model.forward_head(final, pre_logits=True), Taps(maps, indices))
-
-
-def last_class_tokens(backbone: nn.Module, images: Tensor, blocks: int = 4, patches: bool = False) -> Tensor:
-    """The class tokens of the last `blocks` blocks, each after the final norm: (B, blocks * C), shallow to deep.
-
-    What DINO's linear probe reads: 4 for a ViT-S, 1 for a ViT-B, with `patches` beside it: C more, the mean over the
-    patches of the last block. `images` (B, 3, H, W), normalised. Raises UserError as `check_blocks` does.
-    """
-    check_blocks(backbone, blocks)
-    model: Any = unwrap(backbone)
-    pairs = model.forward_intermediates(images, blocks, norm=True, return_prefix_tokens=True, intermediates_only=True)
-    return torch.cat([prefix[:, 0] for _, prefix in pairs] + [pairs[-1][0].mean((2, 3))] * patches, dim=1)
-
-
-def check_blocks(backbone: nn.Module, blocks: int) -> None:
-    """Raise UserError if the backbone has no class token, such as a Swin, or fewer blocks than `blocks`."""
-    model: Any = unwrap(backbone)
-    if getattr(model, "cls_token", None) is None:
-        raise UserError(f"{type(model).__name__} has no class token; probe its pooled feature instead, without blocks=")
-    depth = len(model.feature_info)
-    if not 1 <= blocks <= depth:
-        raise UserError(f"blocks={blocks}: choose from 1 to {depth} for an encoder of {depth} blocks")
 
 
 def tap_indices(backbone: nn.Module, count: int | None = None, blocks: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -97,25 +77,32 @@ def tap_indices(backbone: nn.Module, count: int | None = None, blocks: Sequence[
     not fit the backbone.
     """
     depth = len(unwrap(backbone).feature_info)  # type: ignore[arg-type]
-    level = "stage" if is_hierarchical(backbone) else "block"
     if blocks is not None:
-        chosen = tuple(blocks)
-        if len(chosen) < 2 or list(chosen) != sorted(set(chosen)) or not 0 <= chosen[0] <= chosen[-1] < depth:
-            raise UserError(
-                f"tap_blocks={chosen}: give 2 or more {level}s in ascending order, "
-                f"counted from 0 to {depth - 1} for this encoder"
-            )
+        chosen = _levels(backbone, blocks, "tap_blocks", least=2)
         if count not in (None, len(chosen)):
             raise UserError(f"taps={count} and tap_blocks={chosen} differ; give one of them")
         return chosen
-    if level == "stage":
+    if is_hierarchical(backbone):
         if count not in (None, depth):
             raise UserError(f"taps={count}: a Swin has one tap for each of its {depth} stages; leave out taps=")
         return tuple(range(depth))
     count = 4 if count is None else count
-    if not 2 <= count <= depth:
+    if not hasattr(count, "__index__") or not 2 <= count <= depth:
         raise UserError(f"taps={count}: choose from 2 to {depth} for an encoder of {depth} blocks")
     return tuple(round(i * depth / count) - 1 for i in range(1, count + 1))
+
+
+def _levels(backbone: nn.Module, chosen: Sequence[int], name: str, least: int = 0) -> tuple[int, ...]:
+    """`chosen` blocks or stages as whole numbers. Raises UserError unless they ascend and the backbone has all of them."""
+    depth = len(unwrap(backbone).feature_info)  # type: ignore[arg-type]
+    try:
+        found = [operator.index(one) for one in chosen]
+    except TypeError:
+        found = [-1]
+    if len(found) < least or found != sorted(set(found)) or (found and not 0 <= found[0] <= found[-1] < depth):
+        what = f"{least} or more " * bool(least) + ("stages" if is_hierarchical(backbone) else "blocks")
+        raise UserError(f"{name}={chosen}: give {what} in ascending order, from 0 to {depth - 1} for this encoder")
+    return tuple(found)
 
 
 def is_hierarchical(backbone: nn.Module) -> bool:
@@ -130,11 +117,20 @@ def unwrap(backbone: nn.Module) -> nn.Module:
     while not hasattr(model, "forward_intermediates") or not hasattr(model, "patch_embed"):
         inner = getattr(model, "module", None)
         if not isinstance(inner, nn.Module):
-            raise UserError(
-                f"{type(model).__name__} is not a timm ViT or Swin, so it has no taps; choose another backbone"
-            )
+            raise no_taps(model)
         model = inner
     return model
+
+
+def no_taps(model: nn.Module) -> UserError:
+    """The error for a model of another kind."""
+    return UserError(f"{type(model).__name__} is not a timm ViT or Swin, so it has no taps; choose another backbone")
+
+
+def _check_whole(model: Any) -> None:
+    """Raise UserError if blocks now see some of the patches only, which form no map."""
+    if model.training and getattr(getattr(model, "patch_drop", None), "prob", 0):
+        raise UserError("this backbone drops patches while training, so its taps are no maps; use patch_drop_rate=0")
 
 
 class TappedEncoder(nn.Module):
@@ -190,6 +186,7 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     The forward pass runs on the meta device, which knows shapes and computes nothing; a ViT's blocks are all alike, so
     its first answers for all. Raises UserError for an image size that the backbone does not take.
     """
+    _check_whole(unwrap(backbone))
     measured = indices if is_hierarchical(backbone) else [0]
     maps = _Maps(backbone, measured)
     tensors = chain(maps.named_parameters(), maps.named_buffers())
@@ -198,7 +195,7 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     try:
         shapes = [tuple(y.shape[1:]) for y in torch.func.functional_call(maps, state, (images,))]  # (C_i, h_i, w_i)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}; choose another image_size=") from None  # fmt: skip
+        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}; choose another image_size=, or a backbone with in_chans=3") from None  # fmt: skip
     if any(h != w for _, h, w in shapes):
         raise UserError(
             f"this backbone divides square images into {shapes[0][1]} x {shapes[0][2]} patches; choose a backbone with square patches"
@@ -220,7 +217,10 @@ def square(image_size: Any) -> int:
 def patch_of(backbone: nn.Module) -> int:
     """The side in pixels of the patch each vector of the first map stands for; a ResNet below a ViT counts."""
     embed: Any = unwrap(backbone).patch_embed
-    return int(embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0])
+    try:
+        return int(embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0])
+    except (AttributeError, TypeError):  # a relative of the ViT: XCiT, Hiera, MViT ...
+        raise no_taps(unwrap(backbone)) from None
 
 
 # Name -> (timm name, arguments of ours). The arguments that depend on the image size are filled in by `architecture`.

@@ -16,7 +16,6 @@ from repre_lite.encoder import (
     Taps,
     build_encoder,
     encode,
-    last_class_tokens,
     tap_indices,
 )
 from repre_lite.runtime.errors import UserError
@@ -252,26 +251,6 @@ def test_encode_and_taps_compile_into_one_graph():
     assert torch.equal(compiled(images()).taps[3], encode(backbone, images()).taps[3])
 
 
-def test_last_class_tokens_are_normed_outputs_of_the_last_blocks():
-    """DINO's get_intermediate_layers: the final norm after each of the last blocks, the class token of each."""
-    backbone = tiny_vit(depth=5).eval()
-    seen = []
-    for block in backbone.blocks:
-        block.register_forward_hook(lambda m, i, o: seen.append(o))
-    tokens = last_class_tokens(backbone, images(), blocks=3)
-    expected = torch.cat([backbone.norm(output)[:, 0] for output in seen[-3:]], dim=1)
-    assert torch.equal(tokens, expected) and tokens.shape == (2, 96)
-    assert torch.allclose(tokens[:, -32:], encode(backbone, images(), ()).pooled)
-    beside = backbone.norm(seen[-1])[:, 1:].mean(1)  # eval_linear.py's avgpool_patchtokens
-    with_patches = last_class_tokens(backbone, images(), 1, patches=True)
-    assert torch.allclose(with_patches, torch.cat([tokens[:, -32:], beside], dim=1), atol=1e-6)
-    for blocks in (0, 6):
-        with pytest.raises(UserError, match="blocks="):
-            last_class_tokens(backbone, images(), blocks)
-    with pytest.raises(UserError, match="no class token"):
-        last_class_tokens(build_encoder("swin_micro", 32).backbone, images())
-
-
 @pytest.mark.parametrize(
     ("name", "size", "more", "message"),
     [
@@ -309,3 +288,36 @@ def test_a_backbone_of_another_size_or_kind_is_refused():
     for module in (torch.nn.Linear(2, 2), timm.create_model("resnet18", num_classes=0)):
         with pytest.raises(UserError, match="not a timm ViT or Swin"):
             encode(module, images())
+
+
+@pytest.mark.parametrize("indices", [(3, 1), (1, 1), (-1,), (0, 4), 2, (0.0, 1.0)])
+def test_blocks_that_would_be_taken_for_others_are_refused(indices):
+    """timm returns maps in their order in the network, one for each block, whatever is asked for."""
+    with pytest.raises(UserError, match="in ascending order, from 0 to 3"):
+        encode(tiny_vit(), images(), indices)
+    assert encode(tiny_vit(), images(), torch.tensor([0, 3])).taps.indices == (0, 3)
+
+
+def test_images_that_are_none_are_refused():
+    for wrong in (images()[0], (images() * 255).to(torch.uint8)):
+        with pytest.raises(UserError, match=r"give normalised floats \(B, 3, H, W\)"):
+            encode(tiny_vit(), wrong)
+    with pytest.raises(UserError, match="in_chans=3"):
+        TappedEncoder(tiny_vit(in_chans=1), 32)
+
+
+def test_patches_dropped_while_training_make_no_map():
+    backbone = tiny_vit(patch_drop_rate=0.5)
+    for use in (lambda: TappedEncoder(backbone, 32), lambda: encode(backbone, images())):
+        with pytest.raises(UserError, match="patch_drop_rate=0"):
+            use()
+    assert encode(backbone, images(), ()).pooled.shape == (2, 32)
+    assert [tap.shape[1:] for tap in encode(backbone.eval(), images()).taps] == [(32, 4, 4)] * 4
+
+
+@pytest.mark.parametrize("name", ["xcit_nano_12_p16_224", "hiera_tiny_224", "pvt_v2_b0", "pit_ti_224"])
+def test_relatives_of_vit_and_swin_are_refused(name):
+    with torch.device("meta"):
+        backbone = timm.create_model(name, num_classes=0)
+    with pytest.raises(UserError, match="not a timm ViT or Swin"):
+        ReconstructionDecoder.for_encoder(TappedEncoder(backbone, 224))

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.files import FileImages
-from ..encoder import TappedEncoder, last_class_tokens
+from ..encoder import TappedEncoder
 from ..runtime import distributed
+from .class_tokens import last_class_tokens
 
 
 @torch.no_grad()

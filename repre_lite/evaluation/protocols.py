@@ -10,7 +10,7 @@ import torch
 
 from ..data.image_set import Source
 from ..data.masks import MaskSource, is_mask_tree, load_masks
-from ..encoder import TappedEncoder, check_blocks
+from ..encoder import TappedEncoder
 from ..frameworks import FRAMEWORKS, framework_class
 from ..runs import merge_summary
 from ..runtime import distributed, files
@@ -18,6 +18,7 @@ from ..runtime.errors import UserError
 from ..runtime.memory import enough_memory
 from ..runtime.progress import say
 from . import dense, diversity
+from .class_tokens import check_blocks
 from .dense import score_dense
 from .diversity import score_diversity
 from .score import evaluated_on, scores, unfit

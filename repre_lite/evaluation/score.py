@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..data.image_set import ImageSet, Source
 from ..data.naming import named
-from ..encoder import TappedEncoder, check_blocks
+from ..encoder import TappedEncoder
 from ..runtime.errors import NonFiniteError
 from ..runtime.progress import say
+from .class_tokens import check_blocks
 from .features import extract_shared
 from .knn import knn_top1, pixel_features
 from .linear import LEAST, linear_top1
