@@ -185,6 +185,9 @@ class ReconstructionBranch(nn.Module):
     loss = branch.weigh(their_loss(features.pooled), branch(features.taps, view))
 
     `tap_indices`: the blocks or stages whose taps the decoder reads; None if unknown.
+
+    Under several processes its gradients are averaged only by a DistributedDataParallel of its own, whose `forward` gives
+    the reconstruction loss (`weigh` stays the branch's), or as part of a module that holds backbone and branch.
     """
 
     def __init__(
@@ -208,14 +211,19 @@ class ReconstructionBranch(nn.Module):
         tap_blocks: Sequence[int] | None = None,
         **decoder: Any,
     ) -> ReconstructionBranch:
-        """For a timm ViT or Swin reading images of `image_size` pixels, tapped where `encode` taps it; on its device.
+        """For a timm ViT or Swin reading images of `image_size` pixels, tapped where `encode` taps it.
+
+        On its device and in its number format; the log-variances are never in a half format.
 
         `taps` (K) or `tap_blocks` (which) choose other taps: give `encode` the branch's `tap_indices` then. `decoder`:
         fusion, layers, width, mode, init. Raises UserError for values that do not fit together.
         """
         encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
         branch = cls(ReconstructionDecoder.for_encoder(encoder, **decoder), tap_indices=encoder.tap_indices)
-        return branch.to(next(backbone.parameters()).device)
+        weight = next(p for p in backbone.parameters() if p.is_floating_point())
+        branch.decoder.to(weight.device, weight.dtype)
+        branch.weighting.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+        return branch
 
     def parameter_groups(self, weighting_lr: float = 1e-2) -> list[dict[str, Any]]:
         """Parameter groups for a torch optimiser: the decoder as usual, the log-variances without weight decay.
@@ -246,16 +254,21 @@ class ReconstructionBranch(nn.Module):
         """Equation 4; `loss_floor` is the lowest value of the contrastive loss (-1 for a negative cosine).
 
         Raises UserError for a loss below its floor: on a CPU at once, elsewhere only calls 1, 10 and 100 look at it,
-        since the host has to wait for that.
+        since the host has to wait for that, and none inside `torch.compile`.
         """
-        contrastive = torch.as_tensor(contrastive, device=reconstruction.device)
-        if contrastive.numel() != 1:
-            raise UserError(
-                f"the contrastive loss is of shape {tuple(contrastive.shape)}, not one number; give its mean"
-            )
-        contrastive = contrastive.reshape(()) - loss_floor
-        self.calls += 1
-        if self.calls in (1, 10, 100) and isinstance(self.weighting, UncertaintyWeighting):
-            check_not_negative(torch.stack([contrastive, reconstruction]).detach())
+        reconstruction = _one_number("reconstruction", reconstruction)
+        contrastive = _one_number("contrastive", contrastive, reconstruction.device) - loss_floor
+        if not torch.compiler.is_compiling():  # a count would be compiled again at every call
+            self.calls += 1
+            if self.calls in (1, 10, 100) and isinstance(self.weighting, UncertaintyWeighting):
+                check_not_negative(torch.stack([contrastive, reconstruction]).detach())
         total: Tensor = self.weighting(contrastive, reconstruction)
         return total
+
+
+def _one_number(name: str, loss: Tensor | float, device: torch.device | None = None) -> Tensor:
+    """`loss` as a scalar on `device`. Raises UserError for more than one number."""
+    loss = torch.as_tensor(loss, device=device)
+    if loss.numel() != 1:
+        raise UserError(f"the {name} loss is of shape {tuple(loss.shape)}, not one number; give its mean")
+    return loss.reshape(())

@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
+from torch._dynamo.testing import CompileCounter
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import repre_lite as rl
@@ -282,8 +283,11 @@ def test_losses_as_loops_have_them():
     expected = branch.weigh(torch.tensor(3.0), reconstruction)
     for loss in (3.0, 3, torch.tensor([3.0]), torch.tensor(3.0, dtype=torch.float64)):
         assert torch.equal(branch.weigh(loss, reconstruction), expected)
-    with pytest.raises(rl.UserError, match=r"shape \(2,\), not one number"):
-        branch.weigh(torch.tensor([3.0, 3.0]), reconstruction)
+    for error in (0.5, torch.tensor([0.5])):
+        assert torch.equal(branch.weigh(3.0, error), expected)
+    for losses in ((torch.tensor([3.0, 3.0]), reconstruction), (3.0, torch.tensor([0.5, 0.5]))):
+        with pytest.raises(rl.UserError, match=r"loss is of shape \(2,\), not one number"):
+            branch.weigh(*losses)
     view = views()[0]
     with pytest.raises(rl.UserError, match=r"dtype torch.uint8; give floats in \[0, 1\]"):
         branch(rl.encode(backbone_of(), view).taps, (view * 255).to(torch.uint8))
@@ -294,6 +298,41 @@ def test_the_branch_around_a_wrapped_backbone():
     for wrapped in (torch.compile(backbone, backend="eager"), AveragedModel(backbone)):
         branch = rl.ReconstructionBranch.for_backbone(wrapped, image_size=32)
         assert branch(rl.encode(wrapped, view).taps, view).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_branch_has_the_number_format_of_the_backbone(dtype):
+    backbone, view = backbone_of().to(dtype), views()[0].to(dtype)
+    branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32)
+    features = rl.encode(backbone, view - 0.5)
+    loss = branch.weigh(features.pooled.square().mean(), branch(features.taps, view))
+    loss.backward()
+    assert loss.isfinite() and loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert branch.weighting.log_variances.dtype == loss.dtype and backbone.blocks[0].mlp.fc1.weight.grad is not None
+
+
+def test_a_compiled_step_is_one_graph_and_compiled_once():
+    backbone, view, compiler = backbone_of(), views()[0], CompileCounter()
+    branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32)
+
+    def step(view):
+        features = rl.encode(backbone, view, branch.tap_indices)
+        return branch.weigh(features.pooled.square().mean(), branch(features.taps, view))
+
+    compiled = torch.compile(step, backend=compiler, fullgraph=True)
+    for _ in range(4):
+        compiled(view).backward()
+    assert compiler.frame_count == 1 and branch.weighting.initialised
+
+
+def test_what_is_no_taps_is_refused():
+    backbone, view = backbone_of(), views()[0]
+    branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32)
+    features = rl.encode(backbone, view)
+    for given in (features, dict(enumerate(features.taps)), [None] * 4):
+        with pytest.raises(rl.UserError, match="features.taps"):
+            branch(given, view)
+    assert torch.equal(branch(iter(features.taps), view), branch(features.taps, view))
 
 
 def test_a_loss_below_its_floor_is_an_error():
