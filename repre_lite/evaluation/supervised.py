@@ -26,7 +26,7 @@ from ..frameworks.base import LinearProtocol
 from ..runtime import distributed
 from ..runtime.memory import enough_memory
 from ..runtime.progress import Progress
-from ..runtime.randomness import fork, generator, seed_devices, uniform
+from ..runtime.randomness import fork, generator, uniform
 from .features import extract_shared, read
 
 SHORT = 10  # epochs for images below 96 pixels, unless asked for more
@@ -130,9 +130,9 @@ def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     with fork(task.seed, "finetune"), Progress(total, "step", "finetune", delay=2, leave=False) as bar:
         for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
             draws.step = step
-            seed_devices(task.seed, f"finetune/{step}/{distributed.rank()}")  # dropout, if the encoder has any
             _set_rate(optimiser, rate * factor(step / total, WARMUP))
-            loss = _loss(layer(model(crops, taps=False).pooled), labels, SMOOTHING)
+            with fork(task.seed, f"finetune/{step}/{distributed.rank()}", device):  # dropout, if the encoder has any
+                loss = _loss(layer(model(crops, taps=False).pooled), labels, SMOOTHING)
             _step(optimiser, loss)
             bar.update()
     return _top1(layer(extract_shared(model, task.val.images, task.mean, task.std)), task)

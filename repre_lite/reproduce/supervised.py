@@ -20,7 +20,7 @@ from ..recipes import Recipe
 from ..runs import ENCODER, METRICS, RECIPE, describe_encoder, merge_summary, plain_tensors
 from ..runtime import distributed, files
 from ..runtime.errors import NonFiniteError, UserError
-from ..runtime.randomness import fork, seed_devices
+from ..runtime.randomness import fork
 from ..training.facts import facts
 from ..training.loop import Training
 
@@ -65,8 +65,7 @@ def train_supervised(recipe: Recipe, folder: Path) -> None:
     for step in range(total):
         indices, rows = batches.rows(step)
         (view,) = views(images[indices].to(device), step, rows.to(device), training.precision.weights)
-        seed_devices(recipe.seed, f"supervised/{step}")  # drop-path
-        with training.precision.autocast(device):
+        with fork(recipe.seed, f"supervised/{step}", device), training.precision.autocast(device):  # drop-path
             answers = head(encoder(training.model.normalise(view), taps=False).pooled)
         loss = F.cross_entropy(answers.float(), labels[indices.to(device)])
         for group in optimiser.param_groups:

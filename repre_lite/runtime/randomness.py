@@ -45,17 +45,19 @@ def generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def seed_devices(seed: int, name: str) -> None:
-    """Set torch's default generators, those of all devices, to the stream (seed, name)."""
-    torch.manual_seed(generator(seed, name).initial_seed())
-
-
 @contextmanager
-def fork(seed: int, name: str) -> Iterator[None]:
+def fork(seed: int, name: str, device: torch.device | None = None) -> Iterator[None]:
     """Inside, torch's default CPU generator is the stream (seed, name); afterwards its state is restored.
 
-    Generators of other devices are not touched.
+    So is that of `device`, if it is a CUDA GPU; that of an Apple GPU is set and left. Other generators are not touched.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(generator(seed, name).initial_seed())
+    kind = "cpu" if device is None else device.type
+    number = generator(seed, name).initial_seed()
+    held = [device] if kind == "cuda" and torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=held):
+        torch.default_generator.manual_seed(number)
+        if kind == "cuda":
+            torch.cuda.manual_seed(number)
+        if kind == "mps":
+            torch.mps.manual_seed(number)
         yield

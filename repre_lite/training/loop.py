@@ -27,7 +27,7 @@ from ..runtime.compiling import check_compiler
 from ..runtime.device import pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError
 from ..runtime.memory import enough_memory
-from ..runtime.randomness import seed_devices
+from ..runtime.randomness import fork
 from .optim import build_optimiser, clip, decay_at, rate_at, set_schedule
 from .step import Step
 
@@ -92,12 +92,12 @@ class Training:
         views = self.make_views()
         rate = rate_at(recipe, step, self.total_steps, self.warmup_steps)
         set_schedule(self.optimiser, rate, decay_at(recipe, step, self.total_steps))
-        if recipe.drop_path:  # the only other random numbers of a step, from a stream of their own
-            seed_devices(recipe.seed, f"drop-path/{step}/{distributed.rank()}")
         self.model.framework.set_epoch(
             step * recipe.epochs // self.total_steps
         )  # of the whole recipe, also in a shortened run
-        with self.precision.autocast(self.device):
+        # drop-path and dropout, the only other random numbers of a step, from a stream of their own
+        own = fork(recipe.seed, f"drop-path/{step}/{distributed.rank()}", self.device)
+        with own, self.precision.autocast(self.device):
             losses: Losses = self.forward(views, self.hidden())
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses.total).backward()

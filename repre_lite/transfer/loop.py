@@ -19,7 +19,7 @@ from ..runs import checkpoint_of
 from ..runtime import distributed
 from ..runtime.device import Precision, pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError, UserError
-from ..runtime.randomness import fork, seed_devices
+from ..runtime.randomness import fork
 from .backbone import DenseBackbone
 from .settings import TransferRecipe, identity
 
@@ -95,9 +95,9 @@ class Transfer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         # drop-path is the only other draw of a step
-        seed_devices(self.recipe.seed, f"transfer/{self.step}/{distributed.rank()}")
+        own = fork(self.recipe.seed, f"transfer/{self.step}/{distributed.rank()}", self.device)
         arguments = self.task.to_device(batch, self.step, self.device)
-        with self.precision.autocast(self.device):
+        with own, self.precision.autocast(self.device):
             losses: dict[str, Tensor] = self.forward(*arguments)
         total = torch.stack([*losses.values()]).sum()
         self.optimiser.zero_grad(set_to_none=True)

@@ -121,6 +121,8 @@ def test_fork_is_the_named_stream_and_restores_the_state():
     assert torch.equal(torch.get_rng_state(), before) and random.getstate() == python
     expected = torch.rand(8, generator=generator(3, "heads"))
     assert torch.equal(torch.cat([inside, after]), expected)
+    with fork(3, "heads", torch.device("cpu")):
+        assert torch.equal(torch.rand(4), expected[:4])
     with pytest.raises(KeyError), fork(3, "heads"):
         torch.rand(1)
         raise KeyError

@@ -71,6 +71,19 @@ def test_the_generator_and_train_do_the_same(uninterrupted):
     assert seen[3].views[0].shape == (16, 3, 32, 32) and 0 <= seen[3].views[0].min() <= seen[3].views[0].max() <= 1
 
 
+@pytest.mark.parametrize("more", [{"drop_path": 0.3}, {"encoder": {"proj_drop_rate": 0.3}}])
+def test_a_step_draws_from_its_own_stream_and_leaves_the_callers_alone(more):
+    recipe = dataclasses.replace(RECIPE, steps=2, **more)
+
+    def losses(seed):
+        torch.manual_seed(seed)
+        before, seen = torch.get_rng_state(), [step.losses["total"] for step in rl.training_steps(recipe)]
+        assert torch.equal(torch.get_rng_state(), before)
+        return seen
+
+    assert losses(1) == losses(2)
+
+
 def test_snapshots_are_close_together_at_first():
     assert sorted(snapshot_steps(3000, 8)) == [6, 47, 158, 375, 732, 1266, 2010, 3000]
     assert (
