@@ -73,7 +73,7 @@ class Run:
     @property
     def snapshots(self) -> tuple[int, ...]:
         """The steps that `at` knows: 0, the untrained model, those of the snapshots, and the last if the run has any."""
-        kept = (self.folder / SNAPSHOTS).glob(f"step-*/{ENCODER}")
+        kept = (self.folder / SNAPSHOTS).glob(f"step-{'[0-9]' * 7}/{ENCODER}")  # no copy of one, "step-0000300 (1)"
         steps = {0} | {int(path.parent.name.removeprefix("step-")) for path in kept}
         if len(steps) > 1 and self.summary.get("finished"):
             steps.add(self.summary["steps"])

@@ -1,6 +1,7 @@
 """A run folder without its checkpoint, as artefacts are stored: the evaluated networks suffice if training has ended."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from small import SMALL, TINY
 
 import repre_lite as rl
 from repre_lite.cli import main
-from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, SUMMARY
+from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, SNAPSHOTS, SUMMARY
 from repre_lite.runtime.files import load_tensors, save_tensors
 from repre_lite.runtime.quantise import shrink
 
@@ -54,6 +55,14 @@ def test_nor_one_whose_decoder_reads_another_encoder_than_the_evaluated(tmp_path
         said = capsys.readouterr().err
         assert f"give {file} instead" in said and "wait" not in said and said.count("\n") == 1
     assert main(["export", str(file), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_copied_snapshot_is_none_of_the_run(tmp_path):
+    run = trained(tmp_path / "run")
+    for name in ("step-0000001", "step-0000001 (1)", "step-last"):
+        (run.folder / SNAPSHOTS / name).mkdir(parents=True)
+        shutil.copy(run.folder / ENCODER, run.folder / SNAPSHOTS / name)
+    assert run.snapshots == (0, 1, 2)
 
 
 def test_networks_of_another_run_are_refused(tmp_path):

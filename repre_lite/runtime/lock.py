@@ -75,8 +75,9 @@ def _open(path: Path) -> int:
             ) from None
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
-                os.lseek(file, 0, os.SEEK_SET)
-                os.ftruncate(file, 0)
-                os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
+                with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+                    os.lseek(file, 0, os.SEEK_SET)
+                    os.ftruncate(file, 0)
+                    os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
                 return file
         os.close(file)  # of the process that has just ended and removed it: take a new one

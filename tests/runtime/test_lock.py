@@ -47,6 +47,15 @@ def test_the_same_process_has_it_once(tmp_path):
     assert taken(tmp_path) is None
 
 
+def test_a_full_disk_has_room_for_the_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lock.os, "write", full)
+    with locked(tmp_path):
+        assert "another process is writing" in taken(tmp_path)
+
+
 def test_an_error_inside_gives_it_back(tmp_path):
     with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError
