@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .encoder import TappedEncoder, is_hierarchical, no_taps, unwrap
+from .encoder import TappedEncoder, check_tapped, is_hierarchical, no_taps, unwrap
 from .initialise import DECODER_INITS, he_initialise, truncated_normal
 from .runtime.errors import UserError
 
@@ -152,6 +152,7 @@ class ReconstructionDecoder(nn.Module):
 
         `width` may also be "light", see `light_width`, or "full", which is None.
         """
+        check_tapped(encoder)
         if isinstance(width, str):
             if width not in WIDTHS:
                 raise UserError(f"width={width}: give {', '.join(WIDTHS)} or a number of channels")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .initialise import POSITIONS, fix_sincos_positions, freeze_projection, initialise_encoder
 from .runtime.distributed import world_size
-from .runtime.errors import UserError
+from .runtime.errors import UserError, first_line
 
 
 class Taps(tuple[Tensor, ...]):
@@ -122,6 +122,12 @@ def unwrap(backbone: nn.Module) -> nn.Module:
     return model
 
 
+def check_tapped(encoder: nn.Module) -> None:
+    """Raise UserError for a plain backbone, which does not say where it is tapped."""
+    if not hasattr(encoder, "tap_grids"):
+        raise UserError(f"{type(encoder).__name__} is no encoder with taps; give TappedEncoder(backbone, image_size)")
+
+
 def no_taps(model: nn.Module) -> UserError:
     """The error for a model of another kind."""
     return UserError(f"{type(model).__name__} is not a timm ViT or Swin, so it has no taps; choose another backbone")
@@ -195,11 +201,9 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     try:
         shapes = [tuple(y.shape[1:]) for y in torch.func.functional_call(maps, state, (images,))]  # (C_i, h_i, w_i)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"image_size={image_size} does not fit this backbone: {_first_line(error)}; choose another image_size=, or a backbone with in_chans=3") from None  # fmt: skip
+        raise UserError(f"image_size={image_size} does not fit this backbone: {first_line(error)}; choose another image_size=, or a backbone with in_chans=3") from None  # fmt: skip
     if any(h != w for _, h, w in shapes):
-        raise UserError(
-            f"this backbone divides square images into {shapes[0][1]} x {shapes[0][2]} patches; choose a backbone with square patches"
-        )
+        raise UserError(f"this backbone has {shapes[0][1]} x {shapes[0][2]} patches; choose one with square patches")
     return [(channels, h) for channels, h, _ in shapes] * (len(indices) // len(shapes))
 
 
@@ -285,7 +289,7 @@ def build_encoder(
         backbone = timm.create_model(timm_name, num_classes=0, drop_path_rate=drop_path, **arguments)
     except Exception as error:  # whatever timm raises for arguments that do not fit
         asked = "".join(f", encoder.{key}={value}" for key, value in timm_args.items())
-        raise UserError(f"arch={name} does not take image_size={image_size}{asked}: {_first_line(error)}; change these settings") from None  # fmt: skip
+        raise UserError(f"arch={name} does not take image_size={image_size}{asked}: {first_line(error)}; change these settings") from None  # fmt: skip
     encoder = TappedEncoder(backbone, image_size, taps, tap_blocks)
     encoder.timm_name, encoder.timm_args = timm_name, dict(arguments)
     initialise_encoder(backbone, encoder_init)
@@ -294,7 +298,3 @@ def build_encoder(
     if freeze_patch_projection and not is_hierarchical(backbone):
         freeze_projection(backbone)
     return encoder
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

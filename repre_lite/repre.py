@@ -118,8 +118,11 @@ class RePre(nn.Module):
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Use this mean and standard deviation of each colour, in [0, 1], from now on."""
-        self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
-        self.std.copy_(torch.tensor(std).view(3, 1, 1))
+        for name, values, held in (("mean", mean, self.mean), ("std", std, self.std)):
+            given = torch.as_tensor(values, dtype=torch.float32)
+            if given.numel() != 3:
+                raise UserError(f"{name}={values}: give three numbers, one for each colour")
+            held.copy_(given.view(3, 1, 1))
 
     def normalise(self, view: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> what encoders read."""

@@ -18,6 +18,7 @@ from repre_lite.encoder import (
     encode,
     tap_indices,
 )
+from repre_lite.frameworks import build_framework
 from repre_lite.runtime.errors import UserError
 
 
@@ -280,6 +281,12 @@ def test_invalid_values_are_one_clear_line(name, size, more, message):
     with pytest.raises(UserError, match=message) as caught:
         build_encoder(name, size, **more)
     assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+
+
+def test_a_backbone_without_taps_is_refused():
+    for use in (ReconstructionDecoder.for_encoder, lambda backbone: build_framework("moco_v3", backbone)):
+        with pytest.raises(UserError, match=r"give TappedEncoder\(backbone, image_size\)"):
+            use(tiny_vit())
 
 
 def test_a_backbone_of_another_size_or_kind_is_refused():

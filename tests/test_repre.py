@@ -63,6 +63,15 @@ def test_the_target_is_the_view_before_normalisation():
     assert losses.reconstruction.item() == pytest.approx((losses.reconstructed - v[0]).abs().mean().item(), abs=1e-7)
 
 
+def test_mean_and_std_are_three_numbers_however_given():
+    framework = model_of("none").framework
+    model = RePre(framework, mean=torch.tensor([0.1, 0.2, 0.3]), std=[0.5] * 3)
+    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    for mean in (0.5, [0.5]):
+        with pytest.raises(rl.UserError, match="mean=.* give three numbers"):
+            RePre(framework, mean=mean)
+
+
 def test_gradient_reaches_all_taps_and_not_the_target():
     model, taps = model_of(), []
     draw = model.decoder.forward

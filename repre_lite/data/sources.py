@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 from ..runtime import distributed
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, first_line
 from ..runtime.text import plain_text
 from .image_set import ImageSet, Source, fingerprint_of, measure
 from .scenes import CLASS_NAMES, VAL_START, scenes
@@ -150,7 +150,7 @@ def _torchvision(scale: str, root: Path | None) -> tuple[ImageSet, ImageSet, Ima
     try:
         sets = _sets(scale, root, splits)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if root is not None:
             place = plain_text(root / TORCHVISION_FOLDERS[scale])
             raise UserError(

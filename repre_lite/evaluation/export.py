@@ -14,7 +14,7 @@ import torch
 from ..data.loading import file_side
 from ..runs import SUMMARY, describe_encoder, plain_tensors, read_json
 from ..runtime import files
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, first_line
 from .card import model_card
 from .source import ACCEPTED, CONFIG, RANDOM, WEIGHTS, EncoderSource, read_source
 
@@ -126,7 +126,7 @@ def _check(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
         loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).state_dict()
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"timm {timm.__version__} does not load this encoder from a folder ({str(error).splitlines()[0]}); "
+            f"timm {timm.__version__} does not load this encoder from a folder ({first_line(error)}); "
             "export to a .safetensors file"
         ) from None
     if loaded.keys() != tensors.keys() or not all(torch.equal(loaded[name], tensors[name]) for name in tensors):

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from ..encoder import TappedEncoder, square
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, first_line
 
 PATIENCE = 5.0  # seconds until a host counts as unreachable
 
@@ -42,14 +42,14 @@ def load_pretrained(name: str, image_size: int | None = None) -> TappedEncoder:
         raise
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
-            f"{name} does not take image_size={size}: {_first_line(error)}; choose another image_size="
+            f"{name} does not take image_size={size}: {first_line(error)}; choose another image_size="
         ) from None
     _check_reachable(name, found)
     try:
         with _silent("huggingface_hub"):
             backbone = timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except Exception as error:  # whatever a download or a damaged file raises
-        raise _unloadable(name, _first_line(error)) from None
+        raise _unloadable(name, first_line(error)) from None
     encoder = TappedEncoder(backbone, size)
     encoder.timm_name, encoder.timm_args = name.partition(".")[0], arguments
     return encoder.eval()
@@ -98,7 +98,3 @@ def _silent(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(held)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..data.view import View
-from ..encoder import Features, TappedEncoder
+from ..encoder import Features, TappedEncoder, check_tapped
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -116,6 +116,7 @@ class Framework(nn.Module):
 
     def __init__(self, encoder: TappedEncoder) -> None:
         super().__init__()
+        check_tapped(encoder)
         self.online = encoder
 
     @property

@@ -9,6 +9,11 @@ class UserError(ValueError):
     """Invalid input. The message is one clear line that names the argument or path and the remedy; the command line exits with 2."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, for a message of one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class NonFiniteError(UserError):
     """A loss, or what follows from it, is not finite; `step` counts from 1, 0 if it happened outside training."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..encoder import TappedEncoder, is_hierarchical
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, first_line
 from ..runtime.weights import load_whole
 
 
@@ -79,7 +79,7 @@ def _any_size(encoder: TappedEncoder, drop_path: float) -> Any:
     try:
         return timm.create_model(encoder.timm_name, **arguments)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"{encoder.timm_name} cannot be used at several image sizes: {reason}; choose another encoder"
         ) from None

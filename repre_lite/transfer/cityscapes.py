@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.datasets import Cityscapes
 
 from ..data.masks import IGNORE, MaskSet, MaskSource
-from ..runtime.errors import UserError
+from ..runtime.errors import UserError, first_line
 from ..runtime.text import plain_text
 
 SIZE = (1024, 2048)
@@ -31,7 +31,7 @@ def _part(root: Path, split: str) -> MaskSet:
     try:
         held = Cityscapes(str(root), split=split, mode="fine", target_type="semantic")
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"data={plain_text(root)}: {reason}; give the folder of leftImg8bit/ and gtFine/") from None
     for files in held.targets:
         if not Path(files[0]).is_file():
