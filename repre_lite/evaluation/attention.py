@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from ..runtime.modes import evaluating
+
 
 def attention_blocks(backbone: nn.Module) -> list[nn.Module]:
     """The blocks whose attention can be watched, shallow to deep."""
@@ -18,10 +20,8 @@ def watched(backbone: nn.Module, blocks: list[nn.Module], caught: list[dict[str,
     """In evaluation mode, with fused attention off and hooks that keep `weights`, after the softmax, and the `output` of
     each block in `caught`; all undone at the end."""
     fused = [(m, m.fused_attn) for m in backbone.modules() if hasattr(m, "fused_attn")]
-    modes = [(m, m.training) for m in backbone.modules()]
     handles = []
     try:
-        backbone.eval()
         for module, _ in fused:
             module.fused_attn = False  # type: ignore[assignment]
         for block, kept in zip(blocks, caught, strict=True):
@@ -31,11 +31,10 @@ def watched(backbone: nn.Module, blocks: list[nn.Module], caught: list[dict[str,
                 ),
                 block.register_forward_hook(lambda _, __, output, kept=kept: kept.update(output=output)),
             ]
-        yield
+        with evaluating(backbone):
+            yield
     finally:
         for handle in handles:
             handle.remove()
         for module, value in fused:
             module.fused_attn = value
-        for module, mode in modes:
-            module.training = mode

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from ..data.files import FileImages
 from ..encoder import TappedEncoder
 from ..runtime import distributed
+from ..runtime.errors import UserError
+from ..runtime.modes import evaluating
 from .class_tokens import last_class_tokens
 
 
@@ -29,7 +31,7 @@ def extract(
     With `blocks`, instead, the class tokens of the last `blocks` blocks, and `patches`: see `last_class_tokens`.
 
     Args:
-        encoder: left in the mode (training or evaluation) it was in.
+        encoder: every part of it is left in the mode (training or evaluation) it was in.
         images: uint8 (B, 3, H, W), or image files; cropped or resized by `at_size`.
         mean, std: one number per colour in [0, 1], as in training.
         batch_size: images per forward pass; bounds memory only.
@@ -37,14 +39,12 @@ def extract(
     weight = next(encoder.parameters())
     scale = torch.tensor(std, device=weight.device, dtype=weight.dtype).view(3, 1, 1)
     shift = torch.tensor(mean, device=weight.device, dtype=weight.dtype).view(3, 1, 1)
-    training = encoder.training
-    encoder.eval()
     features = []
-    for part in images.split(batch_size):
-        x = at_size(part.to(weight.device), encoder.image_size, weight.dtype)  # (B, 3, size, size); moved as bytes
-        x = (x - shift) / scale
-        features.append(read(encoder, x, blocks, patches))
-    encoder.train(training)
+    with evaluating(encoder):
+        for part in images.split(batch_size):
+            x = at_size(part.to(weight.device), encoder.image_size, weight.dtype)  # (B, 3, size, size); moved as bytes
+            x = (x - shift) / scale
+            features.append(read(encoder, x, blocks, patches))
     return torch.cat(features).float()
 
 
@@ -74,7 +74,10 @@ def at_size(images: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Te
     """uint8 (B, 3, H, W) -> (B, 3, size, size) in [0, 1], as an encoder sees images outside of training.
 
     Square images up to 8/7 of `size` are centre-cropped (256 to 224); all others are resized, bilinear and antialiased.
+    Raises UserError for images of floats, which may be in [0, 1] already.
     """
+    if images.is_floating_point():
+        raise UserError(f"images of {images.dtype}: give uint8, 0 to 255, such as (255 * images).round().byte()")
     x = images.to(dtype) / 255
     height, width = x.shape[-2:]
     if size < height == width <= -(-size * 8 // 7):

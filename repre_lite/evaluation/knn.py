@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..runtime.errors import UserError
+
 
 def knn_top1(
     train_features: Tensor,
@@ -24,7 +26,10 @@ def knn_top1(
         k: neighbours; all n if there are fewer.
         temperature: T.
         chunk: validation images compared at a time; bounds memory, changes nothing.
+
+    Raises UserError for features and labels of different numbers, and for `k` below 1.
     """
+    check_labels(val_features, val_labels)
     predicted = knn_predict(train_features, train_labels, val_features, k, temperature, chunk)
     return int((predicted == val_labels.to(predicted.device)).sum()) / len(val_labels)
 
@@ -39,6 +44,9 @@ def knn_predict(
     chunk: int = 1024,
 ) -> Tensor:
     """The class of each of `val_features` by the same vote, int64 (m,). Arguments as for `knn_top1`."""
+    check_labels(train_features, train_labels)
+    if k < 1:
+        raise UserError(f"k={k}: give a number of neighbours, 1 or more")
     bank = F.normalize(train_features, dim=1).T  # (C, n)
     labels = train_labels.to(bank.device)
     classes = int(labels.max()) + 1
@@ -53,6 +61,14 @@ def knn_predict(
         votes.scatter_add_(1, labels[nearest], share)  # (B, classes)
         predicted.append(votes.argmax(1))
     return torch.cat(predicted)
+
+
+def check_labels(features: Tensor, labels: Tensor) -> None:
+    """Raise UserError unless `features` (n, C) have one of `labels` (n,) each."""
+    if labels.shape != features.shape[:1]:
+        raise UserError(
+            f"features {tuple(features.shape)} and labels {tuple(labels.shape)}: give one label per feature"
+        )
 
 
 def pixel_features(images: Tensor) -> Tensor:

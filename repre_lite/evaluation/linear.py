@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..runtime.errors import UserError
+from .knn import check_labels
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 CURVATURE = 0.1  # of the cross-entropy by a logit, p (1 - p), at an even choice among ten classes
@@ -67,12 +68,14 @@ def linear_top1(
 
     Features (n, C) and (m, C) are standardised by the training ones. The penalty is chosen on a tenth of the training
     images, held out at random (always the same tenth); the validation images are used once, at the end. Raises
-    UserError for fewer than 10 training images.
+    UserError for fewer than 10 training images, and for features and labels of different numbers.
     """
     if len(train_features) < LEAST:
         raise UserError(
             f"a linear probe needs {LEAST} training images or more, got {len(train_features)}; use protocol='knn'"
         )
+    check_labels(train_features, train_labels)
+    check_labels(val_features, val_labels)
     mean, std = train_features.mean(0), train_features.std(0).clamp(min=1e-6)
     x, x_val = (train_features - mean) / std, (val_features - mean) / std
     y, y_val = train_labels.to(x.device), val_labels.to(x.device)

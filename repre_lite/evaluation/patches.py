@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..data.masks import IGNORE, MaskSet
 from ..encoder import TappedEncoder
 from ..runtime import distributed
+from ..runtime.modes import evaluating
 from ..runtime.progress import Progress
 from ..runtime.randomness import generator
 
@@ -67,10 +68,8 @@ def read_patches(
     position = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).flatten(0, 1)  # (G*G, 2): column, row
     taps: list[list[Tensor]] = [[] for _ in encoder.tap_indices]
     counts, orientations, positions, images, ranks = [], [], [], [], []
-    training = encoder.training
-    encoder.eval()
     mine = distributed.share(len(masks))
-    with Progress(len(mine), "image", "patches", delay=2, leave=False) as bar:
+    with evaluating(encoder), Progress(len(mine), "image", "patches", delay=2, leave=False) as bar:
         for start in mine[::BATCH]:
             rows = range(start, min(start + BATCH, mine.stop))
             pairs = [masks[row] for row in rows]
@@ -90,7 +89,6 @@ def read_patches(
                 images.append(torch.full((len(kept),), row))
                 ranks.append(torch.arange(len(kept)))
             bar.update(len(pairs))
-    encoder.train(training)
 
     def whole(parts: list[Tensor]) -> Tensor:
         return distributed.gather_shares(torch.cat(parts), len(masks), device)

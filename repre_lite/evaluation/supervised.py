@@ -25,6 +25,7 @@ from ..encoder import TappedEncoder, unwrap
 from ..frameworks.base import LinearProtocol
 from ..runtime import distributed
 from ..runtime.memory import enough_memory
+from ..runtime.modes import evaluating
 from ..runtime.progress import Progress
 from ..runtime.randomness import fork, generator, uniform
 from .features import extract_shared, read
@@ -88,9 +89,7 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
     rate = protocol.base_lr * batch / 256
     optimiser = _optimiser(protocol.optimiser, layer, rate)
     total = epochs * (len(task.train) // batch)
-    training = encoder.training
-    encoder.eval()
-    with Progress(total, "step", "linear-sgd", delay=2, leave=False) as bar:
+    with evaluating(encoder), Progress(total, "step", "linear-sgd", delay=2, leave=False) as bar:
         for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
             with torch.no_grad():
                 features = torch.cat([read(encoder, part, *reads).float() for part in crops.split(CHUNK)])  # (B, C)
@@ -99,7 +98,6 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
             loss = _loss(layer(features), labels, protocol.label_smoothing)
             _step(optimiser, loss)
             bar.update()
-    encoder.train(training)
     x = extract_shared(encoder, task.val.images, task.mean, task.std, *reads)
     return _top1(layer(x), task)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..encoder import TappedEncoder, encode, is_hierarchical
 from ..runtime.errors import UserError
+from ..runtime.modes import evaluating
 from .kit.drawing import Figure, show_image
 from .kit.extra import extra
 from .kit.panel import panel
@@ -44,9 +45,9 @@ class Levels:
         """
         if shared and is_hierarchical(encoder.backbone):
             raise UserError("shared=True: the stages of a Swin differ in width and have no common basis; leave it out")
-        encoder.eval()
         depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
-        taps = encode(encoder.backbone, normalised, tuple(range(depth))).taps
+        with evaluating(encoder):
+            taps = encode(encoder.backbone, normalised, tuple(range(depth))).taps
         first = [tap[0] for tap in taps]
         maps = shared_colours(first) if shared else tuple(colours(tap) for tap in first)
         scores = tuple(_explained(tap, images) for tap in taps)

@@ -15,6 +15,7 @@ from ..encoder import TappedEncoder
 from ..evaluation import patch_cosine
 from ..runs import Run
 from ..runtime.errors import UserError
+from ..runtime.modes import evaluating
 from ..runtime.text import plain_text
 from .kit import palette
 from .kit.drawing import Figure, legend, outline, show_image
@@ -147,7 +148,8 @@ class PatchSimilarity:
 @torch.no_grad()
 def _moment(encoder: TappedEncoder, normalised: Tensor) -> tuple[list[float], tuple[np.ndarray, ...]]:
     """Of each tap the mean cosine between two patches, and (h, w, h, w), the cosines of the first image's patches."""
-    taps = encoder.eval()(normalised).taps
+    with evaluating(encoder):
+        taps = encoder(normalised).taps
     maps = []
     for tap in taps:
         unit = F.normalize(tap[0].float(), dim=0)  # (C, h, w)

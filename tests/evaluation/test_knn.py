@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from repre_lite.evaluation import knn_top1, pixel_features
+from repre_lite.evaluation import at_size, knn_top1, linear_top1, pixel_features
 from repre_lite.evaluation.knn import knn_predict
+from repre_lite.runtime.errors import UserError
 
 
 def random_task(n=90, m=70, classes=4, seed=0):
@@ -110,3 +111,15 @@ def test_every_vote_is_that_of_scikit_learn(k):
     )  # its distance is one minus the cosine
     theirs.fit(train.numpy(), labels.numpy())
     assert knn_predict(train, labels, val, k).tolist() == theirs.predict(val.numpy()).tolist()
+
+
+def test_what_would_be_a_number_of_something_else_is_refused():
+    train, labels, val, truth = random_task()
+    for wrong in ((train, labels[:-1], val, truth), (train[:-1], labels, val, truth), (train, labels, val, truth[:1])):
+        for measure in (knn_top1, linear_top1):
+            with pytest.raises(UserError, match="give one label per feature"):
+                measure(*wrong)
+    with pytest.raises(UserError, match="k=0"):
+        knn_top1(train, labels, val, truth, k=0)
+    with pytest.raises(UserError, match="give uint8, 0 to 255"):  # not black images, if they are in [0, 1] already
+        at_size(torch.rand(2, 3, 32, 32), 32)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...encoder import TappedEncoder
+from ...runtime.modes import evaluating
 from ..kit import palette
 from ..kit.drawing import Figure, outline, show_image
 from ..kit.extra import extra
@@ -41,7 +42,8 @@ class Alike:
         """`images` (B, 3, H, W) in [0, 1]: number `shown` is shown, all of them make the mean patch of each tap."""
         raw, centred, grid = {}, {}, 0
         for name, encoder in encoders.items():
-            taps = encoder.eval()(normalise(images)).taps
+            with evaluating(encoder):
+                taps = encoder(normalise(images)).taps
             grid = taps[0].shape[-1]
             raw[name] = tuple(cosines(tap[shown]) for tap in taps)
             centred[name] = tuple(cosines((tap - tap.mean((0, 2, 3), keepdim=True))[shown]) for tap in taps)
