@@ -116,8 +116,14 @@ class UncertaintyWeighting(nn.Module):
     def forward(self, contrastive: Tensor, reconstruction: Tensor) -> Tensor:
         """Two scalars >= 0 -> the scalar to minimise.
 
-        Raises UserError for a loss below zero on a CPU; elsewhere the host does not wait to look at it.
+        Raises UserError for a loss below zero on a CPU; elsewhere the host does not wait to look at it. Raises UserError in
+        training mode for log-variances in a half format, whose steps are too coarse for them: they would stand still.
         """
+        if self.training and self.log_variances.dtype.itemsize < 4:
+            raise UserError(
+                f"log-variances of {self.log_variances.dtype} do not move by a hundredth; keep the weighting in fp32, "
+                "branch.weighting.float(), before the optimiser is made"
+            )
         losses = torch.stack([contrastive, reconstruction]).to(self.log_variances.dtype)  # (2,)
         if losses.is_cpu and not torch.compiler.is_compiling():
             check_not_negative(losses)

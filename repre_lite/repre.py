@@ -245,8 +245,9 @@ class ReconstructionBranch(nn.Module):
 
         Raises UserError for taps of other blocks than the branch is built for.
         """
-        given = taps.indices if isinstance(taps, Taps) else ()
-        if given and self.tap_indices and given != self.tap_indices:
+        given, built = (taps.indices if isinstance(taps, Taps) else ()), self.tap_indices or ()
+        deepest = self.decoder.mode == "single" and given == built[-1:]  # all that it reads
+        if given and built and given != built and not deepest:
             raise UserError(
                 f"the branch was built for taps of blocks {self.tap_indices} but was given those of {given}; "
                 "call encode(backbone, images, branch.tap_indices)"

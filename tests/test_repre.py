@@ -320,6 +320,27 @@ def test_the_branch_has_the_number_format_of_the_backbone(dtype):
     assert branch.weighting.log_variances.dtype == loss.dtype and backbone.blocks[0].mlp.fc1.weight.grad is not None
 
 
+def test_log_variances_in_a_half_format_are_refused():
+    """At s = 4.6 the numbers of bfloat16 are 0.03 apart, and Adam's steps of 0.01 are rounded away."""
+    branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32).bfloat16()
+    with pytest.raises(rl.UserError, match=r"branch\.weighting\.float\(\)"):
+        branch.weigh(100.0, torch.tensor(0.5))
+    assert branch.eval().weigh(100.0, torch.tensor(0.5)).isfinite()
+    branch.train().weighting.float()
+    assert branch.weigh(100.0, torch.tensor(0.5)).isfinite()
+
+
+def test_a_branch_that_reads_the_deepest_tap_needs_no_other():
+    backbone, view = backbone_of(), views()[0]
+    branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32, mode="single")
+    every, deepest = (
+        rl.encode(backbone, view, indices).taps for indices in (branch.tap_indices, branch.tap_indices[-1:])
+    )
+    assert torch.equal(branch(deepest, view), branch(every, view))
+    with pytest.raises(rl.UserError, match=r"given those of \(0,\)"):
+        branch(rl.encode(backbone, view, (0,)).taps, view)
+
+
 def test_a_compiled_step_is_one_graph_and_compiled_once():
     backbone, view, compiler = backbone_of(), views()[0], CompileCounter()
     branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32)
