@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
 from ..runtime.errors import Stopped, UserError
+from ..runtime.text import plain_text
 from .options import in_options
 from .parser import build_parser
 
 # How long a thread of OpenMP spins before it sleeps, read when torch is loaded. By default it spins while it waits for a
 # sibling that another program keeps from running: two threads on a busy machine then train several times slower than one.
 PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # what a system says of paths it does not let one use
 
 SHARED = ("pretrain", "evaluate", "transfer", "reproduce")  # the verbs that several processes do together
 
@@ -26,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata and large images; they name no file
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of folders may hold what its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -61,7 +67,13 @@ def _run(arguments: Sequence[str] | None) -> int:
             return 0
         os.environ["WORLD_SIZE"] = "1"  # the others do not take part
     module, function = options.pop("run").split(":")
-    return int(getattr(import_module(module), function)(**options) or 0)
+    work = getattr(import_module(module), function)
+    try:
+        return int(work(**options) or 0)
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}; give a path that you may use") from None
 
 
 def _launched() -> bool:
@@ -74,4 +86,4 @@ def _is_first() -> bool:
 
 
 def _say(message: str) -> None:
-    print(f"repre-lite: {in_options(message)}", file=sys.stderr)
+    print(f"repre-lite: {plain_text(in_options(message))}", file=sys.stderr)  # one line, whatever a name holds

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -180,6 +181,16 @@ BAD = [
     (["evaluate", "{file}", "--scale", "scenes"], "safetensors"),
     (["export", "{empty}", "--out", "{out}.safetensors"], "recipe.json"),
     (["export", "{empty}", "--out", "{out}.pt"], "out"),
+    (["pretrain", "--out", "{out}", "--scale", "folder", "--data", "{long}"], "xxxxx"),
+    (["pretrain", "--out", "{long}", *TINY], "xxxxx"),
+    (["plan", "--scale", "folder", "--data", "{long}"], "xxxxx"),
+    (["evaluate", "{long}"], "xxxxx"),
+    (["export", "{long}", "--out", "{out}"], "xxxxx"),
+    (
+        ["transfer", "random", "--arch", "vit_micro", "--task", "detection", "--data", "{long}", "--out", "{out}"],
+        "xxxxx",
+    ),
+    (["pretrain", "--out", "{out}", "--arch", "a\nb", *TINY], r"--arch a\nb"),
     (["reproduce", "local", "*-0"], "arguments: *-0; see repre-lite reproduce --help"),
     ([], "VERB"),
     (["fly"], "VERB"),
@@ -195,6 +206,7 @@ def test_bad_input_is_one_line_status_2_nothing_left(command, names, tmp_path, c
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("not a picture")
     places = {name: str(tmp_path / name) for name in ("out", "missing", "file", "empty")}
+    places["long"] = str(tmp_path / ("x" * 300))  # longer than file systems take
     before = sorted(p.name for p in tmp_path.iterdir())
     assert main([part.format(**places) for part in command]) == 2
     error = capsys.readouterr().err.strip()
@@ -210,6 +222,31 @@ def test_an_unreadable_picture_is_named_or_skipped(tree, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert pretrain(tmp_path / "run", *where, "--skip-unreadable") == 0
     assert rl.load_run(tmp_path / "run").summary["skipped_images"] == 1
+
+
+def test_a_path_that_one_may_not_use_is_one_line(tmp_path, capsys, monkeypatch):
+    def refused(**_):
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/someone\nelse/train")
+
+    monkeypatch.setattr("repre_lite.planning.plan.plan", refused)
+    assert main(["plan"]) == 2
+    wanted = f"repre-lite: {tmp_path}/someone\\nelse/train: Permission denied; give a path that you may use\n"
+    assert capsys.readouterr().err == wanted
+    monkeypatch.setattr("repre_lite.planning.plan.plan", lambda **_: (tmp_path / "gone").read_text())
+    with pytest.raises(FileNotFoundError):  # a fault of the program keeps its traceback
+        main(["plan"])
+
+
+def test_what_pillow_says_of_metadata_is_not_printed(tree, tmp_path):
+    """Its warnings name no file, and stood above the one line of an error."""
+    for path in tree.rglob("*.png"):
+        with Image.open(path) as image:
+            image.save(path, exif=b"MM\0*\xff\xff\xff\x7f")
+    where = ["--scale", "folder", "--size", "small", "--data", str(tree), "--batch-size", "8", "--steps", "1"]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert pretrain(tmp_path / "run", *where) == 0
+    assert [str(one.message) for one in said if "PIL" in one.filename] == []
 
 
 def test_a_run_that_cannot_be_written(tmp_path, monkeypatch, capsys):
