@@ -73,7 +73,8 @@ def _any_size(encoder: TappedEncoder, drop_path: float) -> Any:
     several: dict[str, Any] = {"dynamic_img_size": True}
     if is_hierarchical(encoder.backbone):
         model: Any = encoder.backbone
-        windows = [stage.blocks[0].window_size for stage in model.layers]  # clipped to the grid it was built for
+        stages = model.stages if hasattr(model, "stages") else model.layers  # the former in SwinTransformerV2Cr
+        windows = [stage.blocks[0].window_size for stage in stages]  # clipped to the grid it was built for
         several = {"strict_img_size": False, "always_partition": True, "window_size": windows}
     arguments = encoder.timm_args | several | {"pretrained": False, "num_classes": 0, "drop_path_rate": drop_path}
     try:

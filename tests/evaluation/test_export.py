@@ -217,6 +217,21 @@ def test_an_interrupted_export_leaves_nothing(stage, error, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_what_timm_loads_with_a_network_only_is_not_written(tmp_path, monkeypatch):
+    """timm builds some hybrids on a pretrained ResNet, and asks a hub for its weights."""
+    source = source_of(CASES["vit, narrow"])
+
+    def create(*_, **__):
+        raise FileNotFoundError("cannot find the requested files")  # without strerror, as of the hub's client
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(
+        UserError, match=r"does not load .*\(cannot find the requested files\); export to a .safetensors file"
+    ):
+        export_encoder(source, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_timm_would_not_load_is_not_written(tmp_path, monkeypatch):
     source = source_of(CASES["vit, narrow"])
     source.encoder.timm_args.pop("embed_dim")

@@ -8,12 +8,19 @@ from timm.layers import resample_abs_pos_embed
 import repre_lite as rl
 from repre_lite.transfer.backbone import DenseBackbone
 
+V2 = TINY_SWIN | {"patch_size": 2, "window_ratio": 8}  # windows of 2; its stages have another name than a Swin's
+
 
 def encoder(arch):
-    return rl.build_encoder(arch, 32, **(TINY if arch == "vit_micro" else TINY_SWIN)).eval()
+    tiny = {"vit_micro": TINY, "swin_micro": TINY_SWIN, "swinv2_cr_tiny_ns_224": V2}[arch]
+    whole = rl.build_encoder(arch, 32, **tiny).eval()
+    if arch.startswith("swinv2"):  # whose norms begin at zero, which hides its blocks
+        for parameter in whole.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return whole
 
 
-@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro"])
+@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro", "swinv2_cr_tiny_ns_224"])
 def test_taps_are_those_of_the_encoder(arch):
     whole = encoder(arch)
     images = torch.randn(2, 3, 32, 32)
@@ -30,7 +37,7 @@ def test_taps_are_those_of_the_encoder(arch):
     ] * len(maps)
 
 
-@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro"])
+@pytest.mark.parametrize("arch", ["vit_micro", "swin_micro", "swinv2_cr_tiny_ns_224"])
 @pytest.mark.parametrize("size", [(37, 53), (8, 8), (64, 32)])
 def test_any_size_is_padded_to_whole_cells(arch, size):
     backbone = DenseBackbone(encoder(arch)).eval()
