@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +23,7 @@ from ..runtime.progress import Progress
 from ..runtime.text import plain_text
 from .image_set import choose
 from .listing import list_images
-from .reading import THREADS, Decoding, opened, read_image, read_or_say, upright_size
+from .reading import THREADS, Decoding, decoded_size, opened, read_image, read_or_say, upright_size
 from .scenes import CLASS_NAMES, VAL_START, scenes
 from .survey import folder_levels
 
@@ -32,7 +31,7 @@ IGNORE = -100  # the class of a pixel that does not count, as in torch.nn.functi
 SCENES_TRAIN, SCENES_VAL = 2_000, 500
 GROUND = "ground"  # class 0 of the scenes: all pixels outside of the shape
 VAL_NAMES = ("val", "validation", "test")  # the first that is there is the validation part
-LOSSY = (".jpg", ".jpeg", ".jp2", ".webp")  # formats that may change class ids
+LOSSY = ("AVIF", "JPEG", "JPEG2000", "MPO", "WEBP")  # formats of Pillow that may change class ids
 MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # of Pillow, with one number for each pixel
 MOST_CLASSES = 1000
 REMEDY = "repair it, or remove it from images/ and labels/"
@@ -126,7 +125,7 @@ def load_masks(
             )
     parts = {part: _pairs(root, part) for part in _parts(root)}
     named = _class_names(root)
-    found = {part: _survey(pairs, root, named, ignore_label) for part, pairs in parts.items()}
+    found = {part: _survey(pairs, part != "train", named, ignore_label) for part, pairs in parts.items()}
     for part, (_, pixels) in found.items():
         if not any(map(torch.count_nonzero, pixels)):
             folder = plain_text(root / "labels" / part)
@@ -182,8 +181,6 @@ def _pairs(root: Path, part: str) -> list[tuple[Path, Path]]:
             raise UserError(
                 f"{plain_text(path)}: a mask without an image in images/{part}; add the image or remove the mask"
             )
-        if path.suffix.lower() in LOSSY:
-            raise UserError(f"{plain_text(path)}: {path.suffix} compression changes class ids; save masks as .png")
     if not images:
         raise UserError(f"data={plain_text(root)}: no images in images/{part}; add some")
     return [(path, masks[name]) for name, path in images.items()]
@@ -219,15 +216,17 @@ def _class_names(root: Path) -> tuple[str, ...]:
 
 
 def _survey(
-    pairs: Sequence[tuple[Path, Path]], root: Path, named: tuple[str, ...], ignore_label: int
+    pairs: Sequence[tuple[Path, Path]], whole: bool, named: tuple[str, ...], ignore_label: int
 ) -> tuple[list[tuple[int, int]], list[Tensor]]:
-    """Size and pixels of each class, (classes,), of every image. Raises UserError for the first broken mask."""
+    """Size and pixels of each class, (classes,), of every image. Raises UserError for the first broken mask.
 
-    most = len(named) or MOST_CLASSES  # classes
+    `whole`: also for the first broken image, which is decoded, since it is not needed before training ends.
+    """
+    size_of, most = decoded_size if whole else upright_size, len(named) or MOST_CLASSES  # classes
 
     def check(pair: tuple[Path, Path]) -> tuple[tuple[int, int], Tensor]:
         image, path = pair
-        mask, size = read_mask(path, ignore_label), read_or_say(upright_size, image, REMEDY)
+        mask, size = read_mask(path, ignore_label), read_or_say(size_of, image, REMEDY)
         if tuple(mask.shape) != size:
             raise UserError(
                 f"{plain_text(path)}: {mask.shape[1]}x{mask.shape[0]} pixels, but its image {plain_text(image.name)} has "
@@ -284,13 +283,13 @@ def _read_pair(
 def read_mask(path: Path, ignore_label: int = 255) -> Tensor:
     """The class ids in a mask file, int64 (H, W); pixels of `ignore_label` become IGNORE.
 
-    Raises UserError naming the file if it cannot be read or holds colours.
+    Raises UserError naming the file if it cannot be read, holds colours, or may have lost ids by compression.
     """
 
-    def decode(image: Image.Image) -> tuple[str, np.ndarray]:
-        return image.mode, np.array(image)
-
-    mode, values = read_or_say(lambda file: opened(file, Decoding(), decode), path, REMEDY)
+    read = partial(opened, decoding=Decoding(), use=lambda image: (image.format, image.mode, np.array(image)))
+    kind, mode, values = read_or_say(read, path, REMEDY)
+    if kind in LOSSY:
+        raise UserError(f"{plain_text(path)}: {kind} compression changes class ids; save masks as .png")
     if mode not in MODES:
         raise UserError(
             f"{plain_text(path)}: an image of mode {mode}, not a mask of class ids; save one number for each pixel "

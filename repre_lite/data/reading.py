@@ -82,6 +82,12 @@ def upright_size(path: Path, decoding: Decoding | None = None) -> tuple[int, int
     return opened(path, decoding or Decoding(), size)
 
 
+def decoded_size(path: Path) -> tuple[int, int]:
+    """As `upright_size`, after all pixels are decoded: also raises UserError for a file whose header alone is whole."""
+    width, height = read_image(path, Decoding(Levels())).size
+    return height, width
+
+
 def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     """Upright RGB: EXIF rotation applied, transparency laid over white, more than 8 bits scaled by `levels`.
 

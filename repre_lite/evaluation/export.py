@@ -124,12 +124,7 @@ def _check(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Raise UserError unless timm loads exactly `tensors` from `folder`."""
     try:
         loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).state_dict()
-    except (
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:  # the first: it wants the weights of a ResNet below the ViT
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # OSError: timm asks a hub for part of the weights
         raise UserError(
             f"timm {timm.__version__} does not load this encoder from a folder ({first_line(error)}); "
             "export to a .safetensors file"

@@ -163,9 +163,12 @@ def _voc(root: Path, skip_broken: bool) -> ObjectSource | None:
 
 
 def _source(train: list[Annotated], val: list[Annotated], classes: tuple[str, ...], skip_broken: bool) -> ObjectSource:
-    """Both parts; images of more than 8 bits are decoded by one rule, that of the images to learn from."""
+    """Both parts; images of more than 8 bits are decoded by one rule, that of the images to learn from.
+
+    Those to measure on are read after training, so they are decoded now: a broken one is an error before the work.
+    """
     decoding = Decoding(folder_levels([image.path for image in train]))
-    return ObjectSource(*(checked(part, classes, skip_broken, decoding) for part in (train, val)))
+    return ObjectSource(*(checked(part, classes, skip_broken, decoding, part is val) for part in (train, val)))
 
 
 def _voc_parts(root: Path) -> tuple[list[str], list[str]]:

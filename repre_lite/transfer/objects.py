@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import choose
-from ..data.reading import THREADS, Decoding, read_image, read_or_say, upright_size
+from ..data.reading import THREADS, Decoding, decoded_size, read_image, read_or_say, upright_size
 from ..data.scenes import CLASS_NAMES, VAL_START, scenes
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress, say
@@ -23,6 +23,7 @@ from ..runtime.text import plain_text
 from .mask_codes import encode_mask, run_lengths
 
 SCENES_TRAIN, SCENES_VAL = 2_000, 200
+LEAST_SIDE = 0.01  # pixels of a box: resized and mirrored in single precision, a smaller one may become empty
 REMEDY = "repair it, or remove it and its annotations"
 
 
@@ -139,11 +140,15 @@ class Annotated:
 
 
 def checked(
-    images: Sequence[Annotated], classes: tuple[str, ...], skip_broken: bool = False, decoding: Decoding | None = None
+    images: Sequence[Annotated],
+    classes: tuple[str, ...],
+    skip_broken: bool = False,
+    decoding: Decoding | None = None,
+    whole: bool = False,
 ) -> ObjectSet:
-    """The images and their objects, after a look at every file and annotation.
+    """The images and their objects, after a look at every annotation and the header of every file.
 
-    Boxes are cut at the image's edge. Raises UserError naming the first image that is missing or of another size than its
+    With `whole` or `skip_broken` files are decoded. Boxes are cut at the image's edge. Raises UserError naming the first image that is missing or of another size than its
     annotations say, the first label that is no class, box without area in the image and mask of another size; with
     `skip_broken` these are left out instead, with one line that counts them.
     """
@@ -155,7 +160,7 @@ def checked(
             raise UserError(f"{text}; correct it, or leave out what is broken with skip_broken=True")
         broken.append(text)
 
-    sizes = _sizes(images, complain)
+    sizes = _sizes(images, decoded_size if whole or skip_broken else upright_size, complain)
     kept = [(image, size) for image, size in zip(images, sizes, strict=True) if size is not None]
     objects = tuple(_objects(image, size, number, complain) for image, size in kept)
     if broken:
@@ -165,14 +170,16 @@ def checked(
     return ObjectSet(classes, names, tuple(size for _, size in kept), objects, _ReadFiles(paths, decoding))
 
 
-def _sizes(images: Sequence[Annotated], complain: Callable[[str], None]) -> list[tuple[int, int] | None]:
+def _sizes(
+    images: Sequence[Annotated], size_of: Callable[[Path], tuple[int, int]], complain: Callable[[str], None]
+) -> list[tuple[int, int] | None]:
     """(H, W) of each image file; None if it is missing, unreadable or not as its annotations say."""
 
     def size(image: Annotated) -> tuple[int, int] | str:
         if not image.path.is_file():
             return f"{plain_text(image.path)}: the annotations name this image, but there is no such file"
         try:
-            here = upright_size(image.path)
+            here = size_of(image.path)
         except UserError as error:
             return str(error).partition("; ")[0]
         if image.size is not None and image.size != here:
@@ -211,7 +218,7 @@ def _objects(
             continue
         x0, y0, x1, y1 = found.box
         box = (max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1))
-        if not all(map(math.isfinite, found.box)) or box[2] <= box[0] or box[3] <= box[1]:
+        if not all(map(math.isfinite, found.box)) or min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE:
             complain(f"{place}: the box {tuple(found.box)} has no area in the image of {width}x{height} pixels")
             continue
         code = None if found.mask is None else run_lengths(found.mask, size)

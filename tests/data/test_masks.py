@@ -122,7 +122,14 @@ def breaks(tree, case):
     if case == "lossy":
         write(tree / "images/train/6.png", np.zeros((8, 12, 3)))
         write(tree / "labels/train/6.jpg", np.zeros((8, 12)))
-        return r"labels.train.6\.jpg: \.jpg compression changes class ids; save masks as \.png"
+        return r"labels.train.6\.jpg: JPEG compression changes class ids; save masks as \.png"
+    if case.startswith("lossy "):  # what a file holds counts, whatever its name
+        Image.fromarray(np.zeros((8, 12), dtype=np.uint8)).save(tree / "labels/train/2.png", format=case[6:])
+        return rf"labels.train.2\.png: {case[6:]} compression changes class ids"
+    if case == "image cut short":
+        path = tree / "images/val/1.png"
+        path.write_bytes(path.read_bytes()[:-20])  # its header is right
+        return r"images.val.1\.png: not a readable image.*; repair it, or remove it from images/ and labels/$"
     if case == "twice":
         write(tree / "images/train/2.jpg", np.zeros((8, 12, 3)))
         return r"images.train.2\.png: 2\.jpg has the same name"
@@ -158,7 +165,8 @@ def breaks(tree, case):
 
 @pytest.mark.parametrize(
     "case",
-    ["size", "no mask", "no image", "colour", "damaged mask", "damaged image", "lossy", "twice", "no val", "no labels",
+    ["size", "no mask", "no image", "colour", "damaged mask", "damaged image", "lossy", "lossy JPEG",
+     "lossy JPEG2000", "image cut short", "twice", "no val", "no labels",
      "large label", "one class", "all ignored", "empty line", "name twice", "empty"],
 )  # fmt: skip
 def test_a_broken_tree_is_named_in_one_line(tree, case):

@@ -80,6 +80,8 @@ def test_deep_images_are_scaled_by_the_rule_of_those_to_learn_from(coco):
             "0.jpg: annotation 10 of instances_train.json: the box (5.0, 6.0, 5.0, 14.0) has no area",
         ),
         ({"bbox": [50, 6, 9, 8]}, "has no area in the image of 40x30 pixels"),
+        ({"bbox": [39.9999999, 6, 9, 8]}, "has no area in the image of 40x30 pixels"),  # none in single precision
+        ({"bbox": [5, 6, 9, 1e-6]}, "has no area in the image of 40x30 pixels"),
         ({"segmentation": {"size": [30, 41], "counts": [1230]}}, "its mask is of 41x30 pixels, the image of 40x30"),
         ({"segmentation": [[1, 2, 3, 4]]}, "its mask has no polygon of three points"),
         ({"segmentation": [5, 6, 15, 6, 15, 14]}, "its mask is neither polygons"),
@@ -167,10 +169,19 @@ def test_unreadable_images_are_named_with_a_remedy_that_is_there(coco, capsys):
         rl.UserError, match=r"0\.jpg: not a readable image.*; repair it, or remove it and its annotations$"
     ):
         load(coco).train.image(0)
+    assert load(coco, skip_broken=True).train.names == ("1.jpg",)
     path.write_bytes(b"no image")
     with pytest.raises(rl.UserError, match=r"0\.jpg: not a readable image.*; correct it, or .*skip_broken=True$"):
         load(coco)
     assert load(coco, skip_broken=True).train.names == ("1.jpg",)
+
+
+def test_images_to_measure_on_are_decoded_before_the_work(coco):
+    path = coco / "val" / "0.jpg"
+    path.write_bytes(path.read_bytes()[:-8])  # its header is right
+    with pytest.raises(rl.UserError, match=r"0\.jpg: not a readable image.*; correct it, or .*skip_broken=True$"):
+        load(coco)
+    assert load(coco, skip_broken=True).val.names == ("1.jpg",)
 
 
 def test_missing_and_changed_files_are_named(coco):
