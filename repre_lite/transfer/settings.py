@@ -56,7 +56,7 @@ class TransferRecipe:
     warmup_steps: int = setting("steps of linear warm-up", 0, least=0, by="scale")
     weight_decay: float = setting("weight decay; vectors and positions have none", 0.05, least=0, by="scale")
     drop_path: float = setting("maximum drop-path rate in the encoder", 0.0, least=0, by="scale")
-    ignore_label: int = setting("id of the mask pixels to ignore", 255, least=0)
+    ignore_label: int = setting("id of the mask pixels to ignore", 255)
     skip_broken: bool = setting("skip broken object annotations and images; reads all images first", False, by="scale")
     train_images: int | None = setting("use only this many training images; none: all", None, least=2)
     seed: int = setting("seed of all random numbers", 0, least=0)

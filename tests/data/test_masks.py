@@ -11,6 +11,7 @@ from PIL import Image
 import repre_lite as rl
 from repre_lite.data.masks import IGNORE, load_masks, read_mask
 from repre_lite.runtime.errors import UserError
+from repre_lite.transfer.settings import transfer_recipe
 
 
 def write(path, values, mode=None):
@@ -184,6 +185,19 @@ def test_an_image_that_lies_on_its_side_has_an_upright_mask(tree):
     source = load_masks(tree)
     image, mask = source.train[6]
     assert image.shape[1:] == mask.shape == source.train.sizes[6] == (8, 12)
+
+
+def test_a_negative_id_can_be_ignored_as_its_error_says(tree):
+    for path in (tree / "labels").rglob("*.png"):
+        with Image.open(path) as mask:
+            ids = np.array(mask).astype(np.int32)
+        ids[0, 0] = -1
+        Image.fromarray(ids).save(path.with_suffix(".tif"))
+        path.unlink()
+    with pytest.raises(UserError, match=r"label -1, but ids are 0 to 999; .* give ignore_label=-1"):
+        load_masks(tree)
+    assert transfer_recipe("random", "segmentation", data="x", ignore_label=-1).ignore_label == -1
+    assert load_masks(tree, ignore_label=-1).train[0][1][0, 0] == IGNORE
 
 
 def test_black_and_white_masks_are_classes_0_and_1(tmp_path):
