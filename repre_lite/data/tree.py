@@ -12,7 +12,7 @@ import torch
 from ..runtime.errors import UserError
 from ..runtime.text import plain_text
 from .image_set import ImageSet
-from .listing import list_images, listing, say_once
+from .listing import list_images, listing, say_once, suffixes
 from .loading import Files, Reader
 from .naming import origin_of
 from .reading import Decoding
@@ -86,7 +86,10 @@ def list_tree(scale: str, root: Path) -> Tree:
             raise UserError(
                 f"data={plain_text(folder)}: some images lie outside the class folders; put each into train/CLASS/"
             )
-        return Tree(Files(_images(root) if _siblings(root) else paths))
+        if _siblings(root):
+            return Tree(Files(_images(root)))
+        _say_left_out(root)
+        return Tree(Files(paths))
     if scale == "folder":
         _say_left_out(root)
     classes = sorted(set(names))
@@ -119,9 +122,12 @@ def _siblings(root: Path) -> dict[str, int]:
 
 
 def _say_left_out(root: Path) -> None:
-    """Say which folders beside train/CLASS/* are not read."""
-    if others := _siblings(root):
-        listed = ", ".join(f"{plain_text(name)}/ {count}" for name, count in others.items())
+    """Say which images beside train/ are not read."""
+    others = {f"{plain_text(name)}/": count for name, count in _siblings(root).items()}
+    if loose := sum(path.suffix.lower() in suffixes() and path.is_file() for path in root.glob("[!.]*")):
+        others["in no folder"] = loose
+    if others:
+        listed = ", ".join(f"{name} {count}" for name, count in others.items())
         say_once(f"{plain_text(root)}: images outside of train/ and val/ are left out: {listed}")
 
 

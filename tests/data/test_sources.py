@@ -94,6 +94,11 @@ def test_a_class_called_train_is_not_taken_for_all_images(tmp_path, capsys):
         for i in range(2):
             save(flat / part / f"{i}.png")
     assert len(load_source("folder", str(flat), 8).train) == 2
+    for place in (flat, tree):
+        save(place / "loose.png")
+        load_source("folder", str(place), 8)
+    said = capsys.readouterr().out
+    assert "left out: in no folder 1\n" in said and "left out: old/ 5, in no folder 1\n" in said
 
 
 def test_a_half_unpacked_download_is_named(tmp_path):
