@@ -197,8 +197,8 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     maps = _Maps(backbone, measured)
     tensors = chain(maps.named_parameters(), maps.named_buffers())
     state = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
-    images = next(iter(state.values())).new_empty(2, 3, image_size, image_size)
     try:
+        images = next(iter(state.values())).new_empty(2, 3, image_size, image_size)
         shapes = [tuple(y.shape[1:]) for y in torch.func.functional_call(maps, state, (images,))]  # (C_i, h_i, w_i)
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"image_size={image_size} does not fit this backbone: {first_line(error)}; choose another image_size=, or a backbone with in_chans=3") from None  # fmt: skip

@@ -289,6 +289,11 @@ def test_a_backbone_without_taps_is_refused():
             use(tiny_vit())
 
 
+def test_a_size_of_more_bytes_than_64_bits_count_is_one_line():
+    with torch.device("meta"), pytest.raises(UserError, match="image_size=2000000000 does not fit"):
+        build_encoder("vit_micro", 2 * 10**9)
+
+
 def test_a_backbone_of_another_size_or_kind_is_refused():
     with pytest.raises(UserError, match="image_size=64"):
         TappedEncoder(tiny_vit(), 64)

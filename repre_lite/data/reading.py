@@ -185,7 +185,10 @@ def unreadable(path: Path, error: Exception) -> UserError:
         empty = path.exists() and path.stat().st_size == 0
         text = "the file is empty" if empty else "not in a format that Pillow knows"
     reason = plain_text(text if " " in text else f"{type(error).__name__} {text}".strip())
-    return UserError(f"{name}: not a readable image ({reason}); repair or remove it, or use skip_unreadable=True")
+    return UserError(
+        f"{name}: not a readable image ({reason}); repair or remove it, or use skip_unreadable=True, which also resumes a run "
+        "that has begun"
+    )
 
 
 def too_dark(path: Path) -> UserError:
