@@ -12,7 +12,7 @@ from importlib import import_module
 
 from ..runtime.errors import Stopped, UserError
 from ..runtime.text import plain_text
-from .options import in_options
+from .options import for_verb, in_options
 from .parser import build_parser
 
 # How long a thread of OpenMP spins before it sleeps, read when torch is loaded. By default it spins while it waits for a
@@ -70,6 +70,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     work = getattr(import_module(module), function)
     try:
         return int(work(**options) or 0)
+    except UserError as error:
+        if (message := for_verb(str(error), verb)) == str(error):
+            raise
+        raise UserError(message) from None
     except OSError as error:
         if error.errno not in REFUSED or error.filename is None:
             raise

@@ -31,6 +31,7 @@ OTHERS = (
     "transfer_data",
     "dry_run",
 )  # named in messages, and no field of a recipe
+READING = ("pretrain", "plan")  # the verbs with an option for every field of a recipe
 
 
 def flag(name: str) -> str:
@@ -122,3 +123,11 @@ def in_options(message: str) -> str:
         r"(?<![\w.-])(?P<name>[a-z_]+)=(?P<value>'[^']*'|\"[^\"]*\"|\([^)]*\)|[^\s,;:()]*)", translated, message
     )
     return re.sub(r"\bset ((?:views|method|encoder)\.)", r"--set \1", message)
+
+
+def for_verb(message: str, verb: str) -> str:
+    """A message of the library without the remedies that a verb has no option for: those of unreadable and large images."""
+    if verb in READING:
+        return message
+    message = message.partition(", or use skip_unreadable=True")[0]
+    return message.replace("give a larger max_pixels= or scale the image down", "scale the image down")

@@ -7,11 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from repre_lite.cli import main
-from repre_lite.cli.options import NESTED, flag, in_options
+from repre_lite.cli.options import NESTED, flag, for_verb, in_options
 from repre_lite.cli.parser import build_parser
+from repre_lite.data.reading import Decoding, read_image
 from repre_lite.recipes import FIELDS
+from repre_lite.runtime.errors import UserError
 
 
 def parsed(*arguments):
@@ -78,3 +81,16 @@ def test_help_and_import_do_not_import_torch():
         "assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_verb_is_not_told_of_options_that_it_lacks(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no image")
+    Image.new("1", (20, 20)).save(tmp_path / "1.png")
+    for name, decoding, rest in (
+        ("0.png", None, "; repair or remove it"),
+        ("1.png", Decoding(max_pixels=300), " exceeds limit of 300 pixels; scale the image down"),
+    ):
+        with pytest.raises(UserError) as told:
+            read_image(tmp_path / name, decoding)
+        assert for_verb(str(told.value), "pretrain") == str(told.value)
+        assert for_verb(str(told.value), "evaluate").endswith(rest)
