@@ -69,7 +69,8 @@ def _coco_file(root: Path, part: str) -> Path | None:
     names = ("valid", "val", "test") if part == "val" else (part,)
     for name in names:
         beside = root / name / "_annotations.coco.json"
-        found = sorted((root / "annotations").glob(f"*{name}*.json"), key=lambda path: "instances" not in path.name)
+        shown = [path for path in (root / "annotations").glob(f"*{name}*.json") if path.name[0] != "."]
+        found = sorted(shown, key=lambda path: "instances" not in path.name)
         for path in (*found, beside):
             if path.is_file():
                 return path
@@ -175,7 +176,7 @@ def _voc_parts(root: Path) -> tuple[list[str], list[str]]:
     """The names to learn from and to measure on: those of ImageSets/Main, or every fifth annotation is held out."""
     listed = [_voc_names(root, part) for part in ("train", "trainval", "val", "test")]
     train, val = listed[0] or listed[1], listed[2] or listed[3]
-    names = train or sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
+    names = train or sorted(path.stem for path in (root / "Annotations").glob("[!.]*.xml"))
     if len(names) < 2:
         raise UserError(
             f"data={plain_text(root)}: {len(names)} annotations in Annotations/*.xml; at least 2 are needed"
@@ -207,7 +208,7 @@ def _voc_image(root: Path, name: str) -> Annotated:
         raise UserError(
             f"{plain_text(path)}: no such annotation, but ImageSets/Main names it; add or remove it"
         ) from None
-    except (ElementTree.ParseError, OSError) as error:
+    except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # the last two: unknown encodings
         raise UserError(f"{plain_text(path)}: not readable as XML ({error}); repair or remove it") from None
     size = _size(tree.findtext("size/height"), tree.findtext("size/width"))
     return Annotated(_voc_file(root, name, tree.findtext("filename")), tuple(_voc_objects(tree, path)), size)

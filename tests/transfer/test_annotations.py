@@ -247,6 +247,16 @@ def test_voc_from_its_folder_alone(voc):
         ("<width>41</width>", "<width>29</width>", "photo0.png: 41x29 pixels, but its annotations say 29x29"),
         ("<filename>photo0.png", "<filename>gone.png", None),
         ("</annotation>", "", "photo0.xml: not readable as XML"),
+        (
+            "<annotation>",
+            "<?xml version='1.0' encoding='gb2312'?><annotation>",
+            "photo0.xml: not readable as XML (multi-",
+        ),
+        (
+            "<annotation>",
+            "<?xml version='1.0' encoding='none'?><annotation>",
+            "photo0.xml: not readable as XML (unknown",
+        ),
     ],
 )
 def test_broken_voc_annotations_are_named(voc, old, new, says):
@@ -259,6 +269,15 @@ def test_broken_voc_annotations_are_named(voc, old, new, says):
     with pytest.raises(rl.UserError) as told:
         load(voc)
     assert says in str(told.value) and "\n" not in str(told.value)
+
+
+def test_hidden_annotations_are_ignored_as_hidden_images_are(voc, coco):
+    """macOS leaves a file ._NAME beside each on foreign disks and in archives."""
+    for path in (voc / "Annotations" / "photo0.xml", *(coco / "annotations").iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert len(load(voc).train) == 5 and len(load(coco).train) == 2
+    (coco / "annotations" / "instances_train.json").rename(coco / "annotations" / "train.json")
+    assert len(load(coco).train) == 2
 
 
 def test_a_class_of_val_alone_is_named(voc):
