@@ -186,8 +186,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
         text = "the file is empty" if empty else "not in a format that Pillow knows"
     reason = plain_text(text if " " in text else f"{type(error).__name__} {text}".strip())
     return UserError(
-        f"{name}: not a readable image ({reason}); repair or remove it, or use skip_unreadable=True, which also resumes a run "
-        "that has begun"
+        f"{name}: not a readable image ({reason}); repair or remove it, or use skip_unreadable=True, also to resume a run"
     )
 
 

@@ -148,9 +148,9 @@ def checked(
 ) -> ObjectSet:
     """The images and their objects, after a look at every annotation and the header of every file.
 
-    With `whole` or `skip_broken` files are decoded. Boxes are cut at the image's edge. Raises UserError naming the first image that is missing or of another size than its
-    annotations say, the first label that is no class, box without area in the image and mask of another size; with
-    `skip_broken` these are left out instead, with one line that counts them.
+    With `whole` the files are decoded. Boxes are cut at the image's edge. Raises UserError naming the first image that is
+    missing or of another size than its annotations say, the first label that is no class, box without area in the image and
+    mask of another size; with `skip_broken` these are left out instead, with one line that counts them.
     """
     number = {name: index for index, name in enumerate(classes)}
     broken: list[str] = []
@@ -160,7 +160,7 @@ def checked(
             raise UserError(f"{text}; correct it, or leave out what is broken with skip_broken=True")
         broken.append(text)
 
-    sizes = _sizes(images, decoded_size if whole or skip_broken else upright_size, complain)
+    sizes = _sizes(images, decoded_size if whole else upright_size, complain)
     kept = [(image, size) for image, size in zip(images, sizes, strict=True) if size is not None]
     objects = tuple(_objects(image, size, number, complain) for image, size in kept)
     if broken:

@@ -57,7 +57,7 @@ class TransferRecipe:
     weight_decay: float = setting("weight decay; vectors and positions have none", 0.05, least=0, by="scale")
     drop_path: float = setting("maximum drop-path rate in the encoder", 0.0, least=0, by="scale")
     ignore_label: int = setting("id of the mask pixels to ignore", 255)
-    skip_broken: bool = setting("skip broken object annotations and images; reads all images first", False, by="scale")
+    skip_broken: bool = setting("skip broken object annotations", False, by="scale")
     train_images: int | None = setting("use only this many training images; none: all", None, least=2)
     seed: int = setting("seed of all random numbers", 0, least=0)
     precision: str = setting("auto: bf16 or fp16 on a GPU that has it, else fp32", "auto",

@@ -180,7 +180,7 @@ def test_images_that_cannot_be_read(images, tmp_path, capsys, monkeypatch):
     one, other = tmp_path / "one", tmp_path / "other"
     assert pretrain(one, *large(images)) == 2
     assert f"{torn}: not a readable image" in (line := one_line(capsys))
-    assert line.endswith("or use --skip-unreadable, which also resumes a run that has begun")  # what is done next
+    assert line.endswith("or use --skip-unreadable, also to resume a run")  # what is done next
     assert held(one)["step"] == 2
     assert pretrain(one, *large(images, "--skip-unreadable")) == 0
     assert pretrain(other, *large(images, "--skip-unreadable")) == 0

@@ -169,7 +169,6 @@ def test_unreadable_images_are_named_with_a_remedy_that_is_there(coco, capsys):
         rl.UserError, match=r"0\.jpg: not a readable image.*; repair it, or remove it and its annotations$"
     ):
         load(coco).train.image(0)
-    assert load(coco, skip_broken=True).train.names == ("1.jpg",)
     path.write_bytes(b"no image")
     with pytest.raises(rl.UserError, match=r"0\.jpg: not a readable image.*; correct it, or .*skip_broken=True$"):
         load(coco)
