@@ -65,7 +65,7 @@ def draw(axis: Any, found: Sequence[Difference], title: str = "") -> None:
             axis.plot([one.low, one.high], [row, row], color=style.colour, linewidth=1.5)
             axis.plot(
                 one.mean, row, style.marker, color=style.colour, markersize=6,
-                markerfacecolor=style.colour if one.shown else axis.get_facecolor(),
+                markerfacecolor=style.colour if one.shown else "none",
             )  # fmt: skip
         axis.plot([], [], style.marker, color=style.colour, label=name)
     axis.axvline(0, color=palette.ink(), linewidth=0.8)

@@ -116,6 +116,6 @@ def test_the_page_of_local_shows_what_each_arm_gains(tmp_path):
     marks = {line.get_marker(): line for line in axis.lines if len(line.get_xdata()) == 1}
     assert marks["o"].get_xdata()[0] == pytest.approx(2) and marks["s"].get_xdata()[0] == pytest.approx(2)
     faces = [marks[name].get_markerfacecolor() for name in "os"]
-    assert faces[0] == marks["o"].get_color() and faces[1] == axis.get_facecolor()  # filled, hollow
+    assert faces[0] == marks["o"].get_color() and faces[1] == "none"  # filled, hollow
     bars = [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
     assert [multi.low, multi.high] in bars
