@@ -2,8 +2,8 @@
 
 Of colour jitter's four operations only hue is not linear: brightness, contrast and saturation all blend the
 image with a reference (black, its mean grey, its grey), f * image + (1 - f) * reference. So a random order of the four is
-three blends, of which those before hue act, then hue, then three blends, of which those after hue act. All follow torchvision's
-definitions, without a choice per pixel: on a CPU selecting costs several times as much as computing.
+three blends, of which those before hue act, then hue, then three blends, of which those after hue act. All follow
+torchvision's definitions, without a choice per pixel: on a CPU selecting costs several times as much as computing.
 """
 
 from __future__ import annotations

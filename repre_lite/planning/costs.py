@@ -76,8 +76,8 @@ class Remembered:
 def activations(recipe: Recipe, half: bool = True) -> tuple[int, int, int]:
     """Bytes a step keeps for its backward pass: once, per image, and of the latter the most that one block keeps.
 
-    From batches of 2 and 4 of the CPU's operations, assuming a straight line. Autocast keeps in bf16 on a CPU what it keeps in
-    fp16 on a GPU. Nothing is computed: tensors have shapes and no contents, since a CPU without bf16 would take minutes.
+    From batches of 2 and 4 of the CPU's operations, assuming a straight line. Autocast keeps in bf16 on a CPU what it
+    keeps in fp16 on a GPU. Nothing is computed: tensors have shapes and no contents, since a CPU without bf16 would take minutes.
     """
     with torch.device("meta"):
         model = RePre.from_recipe(recipe)

@@ -36,8 +36,8 @@ def reproduce(
 ) -> int:
     """Run what is missing of a table's cells in `out`/cells, then write `out`/NAME-SCALE.md, .csv, .html and .cells.csv.
 
-    `only`: a pattern of the names of cells, such as `*moby*`; the table then shows the cells that are finished. `dry_run`: print the cells
-    and their cost, and do nothing. `overrides`: of every recipe. Returns an exit status.
+    `only`: a pattern of the names of cells, such as `*moby*`; the table then shows the cells that are finished.
+    `dry_run`: print the cells and their cost, and do nothing. `overrides`: of every recipe. Returns an exit status.
     """
     set_threads()
     wanted = table(name, scale, seeds, **overrides)
