@@ -74,6 +74,7 @@ class Task:
                 yield (crops - shift) / scale, self.train.labels[rows].to(device)
 
 
+@torch.enable_grad()
 @enough_memory(MEMORY)
 def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol) -> float:
     """Top-1 accuracy in [0, 1] by a framework's published linear protocol: a layer on the frozen encoder.
@@ -102,6 +103,7 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
     return _top1(layer(x), task)
 
 
+@torch.enable_grad()
 @enough_memory(MEMORY)
 def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     """Top-1 accuracy in [0, 1] of a copy of the encoder that is trained to the end, with a layer on its pooled feature.

@@ -69,7 +69,7 @@ def repeats(chart: Chart) -> Finding | None:
         f"only {held['distinct']:,} of {held['sampled']:,} sampled training images are distinct: on average "
         f"{held['copies']:.3g} others are equal to an image, {batch:.2g} of them in its batch, and the contrastive loss "
         "pushes them apart",
-        "remove the copies from data=",
+        "remove the copies from the training images",
     )
 
 

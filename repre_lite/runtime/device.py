@@ -119,6 +119,14 @@ class Precision:
         return torch.autocast(device.type, dtype=self.compute)
 
 
+def check_training_modes(device: torch.device) -> None:
+    """Raise UserError if the caller has switched gradients off or autocast on, where no recipe trains as it says."""
+    if not torch.is_grad_enabled():
+        raise UserError("gradients are switched off; train outside torch.no_grad() and torch.inference_mode()")
+    if torch.is_autocast_enabled(device.type):
+        raise UserError("autocast is on; train outside torch.autocast() and choose the number format with precision=")
+
+
 def pick_precision(name: str, device: torch.device) -> Precision:
     """The number format called `name`, one of `PRECISIONS`, on `device`.
 

@@ -24,7 +24,7 @@ from ..repre import Losses, RePre
 from ..runs import checkpoint_of, images_of
 from ..runtime import distributed
 from ..runtime.compiling import check_compiler
-from ..runtime.device import pick_device, pick_precision, precise, set_threads
+from ..runtime.device import check_training_modes, pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError
 from ..runtime.memory import enough_memory
 from ..runtime.randomness import fork
@@ -38,13 +38,15 @@ class Training:
     """Images, views, model and optimiser of a run, and the number of steps done.
 
     `advance` takes a step and never waits for the device; `report` reads its numbers, which waits. `source` replaces the
-    images of the recipe. Raises UserError for a recipe that does not fit the images, the device or timm.
+    images of the recipe. Raises UserError for a recipe that does not fit the images, the device or timm, and inside
+    `torch.no_grad` or an autocast.
     """
 
     def __init__(self, recipe: Recipe, source: Source | None = None) -> None:
         set_threads()
         self.recipe = recipe
         self.device = pick_device(recipe.device)
+        check_training_modes(self.device)
         self.precision = pick_precision(recipe.precision, self.device)
         if recipe.compile:
             check_compiler(self.device)

@@ -17,7 +17,7 @@ from ..data.workers import items
 from ..evaluation.source import read_source
 from ..runs import checkpoint_of
 from ..runtime import distributed
-from ..runtime.device import Precision, pick_device, pick_precision, precise, set_threads
+from ..runtime.device import Precision, check_training_modes, pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.randomness import fork
 from .backbone import DenseBackbone
@@ -70,6 +70,7 @@ class Transfer:
     def __init__(self, recipe: TransferRecipe, untrained: bool = False) -> None:
         set_threads()
         self.device = pick_device(recipe.device)
+        check_training_modes(self.device)
         self.precision = pick_precision(recipe.precision, self.device)
         distributed.start(self.device)
         source = read_source(recipe.source, recipe.arch, recipe.image_size, recipe.seed)

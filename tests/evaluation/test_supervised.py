@@ -151,6 +151,15 @@ def test_linear_sgd_learns_what_a_layer_can(monkeypatch):
     assert fitted == finetune_top1(built(), given) and fitted >= 0.9
 
 
+def test_probes_are_trained_inside_no_grad_too():
+    """Where many people put their evaluation."""
+    calls = [lambda: linear_sgd_top1(built(), task(), LinearProtocol("sgd", 2, 32, 0.5)),
+             lambda: finetune_top1(built(), task(epochs=1))]  # fmt: skip
+    outside = [call() for call in calls]
+    with torch.no_grad():
+        assert [call() for call in calls] == outside
+
+
 def test_lars_is_that_of_the_published_code_without_weight_decay():
     """SimSiam's main_lincls.py: apex's LARC, trust 0.001, not clipped, on SGD with momentum; written out in float64."""
     draw = torch.Generator().manual_seed(0)

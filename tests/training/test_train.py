@@ -45,6 +45,17 @@ def test_a_setting_that_does_not_fit_is_said_before_images_are_read(wrong, monke
         Training(rl.recipe(**{"scale": "scenes", "framework": "moco_v3"} | wrong))
 
 
+@pytest.mark.parametrize(
+    ("surrounded", "said"),
+    [(torch.no_grad, "gradients are switched off"), (torch.inference_mode, "gradients are switched off"),
+     (lambda: torch.autocast("cpu", torch.bfloat16), "autocast is on")],
+)  # fmt: skip
+def test_training_inside_no_grad_or_an_autocast_is_refused(surrounded, said, tmp_path):
+    with surrounded(), pytest.raises(rl.UserError, match=said):
+        rl.train(RECIPE, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def weights(folder):
     return torch.load(Path(folder) / CHECKPOINT, weights_only=True)["model"]
 

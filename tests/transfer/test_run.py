@@ -57,6 +57,12 @@ def stopped_at(step, asked, out):
             transfer(asked, out, quiet=True)
 
 
+def test_transfer_inside_no_grad_is_refused(vit, street, tmp_path):
+    with torch.no_grad(), pytest.raises(rl.UserError, match="gradients are switched off"):
+        transfer(recipe(vit, street), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def refused(asked, out, says):
     before = contents(out) if out.exists() else None
     with pytest.raises(rl.UserError) as told:
