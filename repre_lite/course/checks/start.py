@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...encoder import build_encoder
 from ...visualize.lessons.tiles import join
-from .exercise import Fill, Open, Prediction, Rule, Wrong
+from .exercise import Fill, Open, Prediction, Rule, Wrong, values
 
 
 def _tiles() -> list[tuple[Tensor, int]]:
@@ -39,11 +40,17 @@ def _join_by_hand(tiles: Tensor, rows: int) -> Tensor:
     return image
 
 
+def _join_in_numpy(tiles: Tensor, rows: int) -> np.ndarray:
+    grid = tiles.numpy().reshape(rows, -1, *tiles.shape[1:])
+    return grid.transpose(2, 0, 3, 1, 4).reshape(3, rows * tiles.shape[2], -1)
+
+
 check_join = Fill(
     task="`join(tiles, rows)`: (B, 3, side, side), numbered row by row -> the image (3, rows * side, B / rows * side).",
     solved="join: every tile is in its place",
     cases=_tiles,
-    right=(join, _join_by_cat, _join_by_fold, _join_by_hand),
+    watch=values,
+    right=(join, _join_by_cat, _join_by_fold, _join_by_hand, _join_in_numpy),
     wrong=(
         Wrong(
             lambda tiles, rows: tiles.reshape(3, rows * tiles.shape[-1], -1),

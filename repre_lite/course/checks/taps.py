@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...encoder import build_encoder
-from .exercise import Fill, Open, Prediction, Rule, Wrong
+from .exercise import Fill, Open, Prediction, Rule, Wrong, values
 
 
 def _tokens() -> list[tuple[Tensor, int]]:
@@ -21,10 +21,12 @@ check_to_map = Fill(
     task="`to_map(tokens, grid)`: (B, 1 + N, C), the class token first -> (B, C, h, w) with h = w = grid.",
     solved="to_map: right for 2 grids",
     cases=_tokens,
+    watch=values,
     right=(
         lambda tokens, grid: tokens[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)),
         lambda tokens, grid: tokens[:, 1:].reshape(len(tokens), grid, grid, -1).permute(0, 3, 1, 2),
         lambda tokens, grid: torch.stack([row.mT for row in tokens[:, 1:].split(grid, dim=1)], dim=2),
+        lambda tokens, grid: tokens.numpy()[:, 1:].reshape(len(tokens), grid, grid, -1).transpose(0, 3, 1, 2),
     ),
     wrong=(
         Wrong(
