@@ -87,23 +87,15 @@ def _view_twice(model: Any, optimiser: Any, views: Sequence[Tensor], step: int, 
     _step("zero", "forward", "backward", "step", "target")(model, optimiser, [views[0]] * 2, step, total_steps)
 
 
-def _one_loss(name: str) -> Callable[..., None]:
+def _on_raw_losses(*names: str) -> Callable[..., None]:
     def train_step(model: Any, optimiser: Any, views: Sequence[Tensor], step: int, total_steps: int) -> None:
         losses = model(views)
         optimiser.zero_grad()
-        getattr(losses, name).backward()
+        torch.stack([getattr(losses, name) for name in names]).sum().backward()
         optimiser.step()
         model.framework.update_target(step, total_steps)
 
     return train_step
-
-
-def _plain_sum(model: Any, optimiser: Any, views: Sequence[Tensor], step: int, total_steps: int) -> None:
-    losses = model(views)
-    optimiser.zero_grad()
-    (losses.contrastive + losses.reconstruction).backward()
-    optimiser.step()
-    model.framework.update_target(step, total_steps)
 
 
 check_train_step = Fill(
@@ -155,14 +147,17 @@ check_train_step = Fill(
         Wrong(_one_view, "the model takes the list of both views, not a single one"),
         Wrong(_view_twice, "both views are the same one: give the model the list as it is"),
         Wrong(
-            _one_loss("contrastive"),
+            _on_raw_losses("contrastive"),
             "only the contrastive loss is minimised: call backward on the total, which weighs both",
         ),
         Wrong(
-            _one_loss("reconstruction"),
+            _on_raw_losses("reconstruction"),
             "only the reconstruction loss is minimised: call backward on the total, which weighs both",
         ),
-        Wrong(_plain_sum, "that adds the two raw losses; the total weighs them, and its weights learn too"),
+        Wrong(
+            _on_raw_losses("contrastive", "reconstruction"),
+            "that adds the two raw losses; the total weighs them, and its weights learn too",
+        ),
     ),
     otherwise="In this order: forward, no old gradients, backward on the total, optimiser, target with this step's number",
 )
@@ -290,6 +285,11 @@ check_chance = Open(
             lambda f: float(f([1.0, -1.1, 0.9, -0.8])) > 0.5,
             "gains and losses of one size are what chance looks like, but the answer is low: does each sign count?",
             (lambda gains: 2 * 0.5 ** len(gains),),
+        ),
+        Rule(
+            lambda f: float(f(GAINS)) > 0.05,
+            "for gains of 1.2, 0.4 and 2.0 the answer is close to 0; chance gives three equal signs one time in four",
+            (lambda gains: 2 * min(sum(g < 0 for g in gains), sum(g > 0 for g in gains)) / len(gains),),
         ),
         Rule(
             lambda f: float(f([1.0, 1.2, 0.9] * 3)) < min(0.05, float(f([1.0, -0.2, 0.9]))),
