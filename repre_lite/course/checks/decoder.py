@@ -149,8 +149,11 @@ def _reads(build: Callable[[int], nn.Module], which: int) -> bool:
 
 
 def _bends(build: Callable[[int], nn.Module]) -> bool:
-    """Whether the module is more than linear: f(x + y) + f(0) is not f(x) + f(y)."""
-    net, (a, b), (c, d) = build(CHANNELS), _pair(), _pair(1)
+    """Whether the module is more than linear: f(x + y) + f(0) is not f(x) + f(y).
+
+    In evaluation mode: what dropout or the batch adds in training does not count.
+    """
+    net, (a, b), (c, d) = build(CHANNELS).eval(), _pair(), _pair(1)
     with torch.no_grad():
         return not torch.allclose(net(a + c, b + d) + net(0 * a, 0 * b), net(a, b) + net(c, d), atol=1e-4)
 
@@ -201,7 +204,11 @@ check_own_fusion = Open(
         Rule(
             _bends,
             "this map is linear, and several linear maps in a row are one linear map: something has to bend",
-            (lambda c: _Net(lambda d, s, conv: conv(torch.cat([d, s], 1)), _conv(2 * c, c)),),
+            (
+                lambda c: _Net(lambda d, s, conv: conv(torch.cat([d, s], 1)), _conv(2 * c, c)),
+                lambda c: _Net(lambda d, s, conv, drop: drop(conv(d + s)), _conv(c, c), nn.Dropout(0.1)),
+                lambda c: _Net(lambda d, s, conv, norm: norm(conv(d + s)), _conv(c, c), nn.BatchNorm2d(c)),
+            ),
         ),
         Rule(
             lambda build: _size(build) > 0,
