@@ -130,6 +130,11 @@ check_tap_indices = Open(
             (lambda depth, taps: None, lambda depth, taps: 3, lambda depth, taps: []),
         ),
         Rule(
+            lambda f: all(float(block).is_integer() for sizes in OTHERS for block in f(*sizes)),
+            "where K does not divide L, some numbers are not whole (L = 10, K = 4), and there is no block 1.5: round them",
+            (lambda depth, taps: [i * depth / taps - 1 for i in range(1, taps + 1)],),
+        ),
+        Rule(
             lambda f: not _counts_from_one(f),
             "count blocks from 0: the first interval of L/K blocks ends at block L/K - 1",
             (lambda depth, taps: [i * (depth // taps) for i in range(1, taps + 1)],),
