@@ -211,6 +211,11 @@ check_object_score = Open(
             (lambda attention, mask: float(attention[mask].mean() - attention[~mask].mean()),),
         ),
         Rule(
+            lambda score: not any(math.isnan(float(score(attention, _object(10)))) for attention in _same_peak()),
+            "where most patches get no attention at all the score is nan: avoid 0 divided by 0",
+            (lambda attention, mask: float(attention[mask].median() / attention.median()),),
+        ),
+        Rule(
             lambda score: _differ(score(_same_peak()[0], _object(10)), score(_same_peak()[1], _object(10))),
             "only the highest value counts: two maps with one peak score alike, wherever the rest lies",
             (lambda attention, mask: float(attention[mask].max() / attention.mean()),),

@@ -159,7 +159,7 @@ check_nothing_shared = Prediction(
             "that is the answer for crops of 8 to 100 %, where most are large; these are small",
         ),
         Wrong(0.075, "that is the share of the image that one crop shows; how far apart can two such crops lie?"),
-        Wrong(1.0, "not always: their sides are about a quarter of the image's, so they still meet now and then"),
+        Wrong(1.0, "less often: their sides are about a quarter of the image's, so they still meet now and then"),
         Wrong(0.0, "think of two crops with sides of about a quarter of the image's, dropped at random"),
         Wrong(64, "give a share between 0 and 1, not per cent"),
         Wrong(0.16, "apart in both directions at once is rare, but apart in one of them is enough"),
