@@ -25,6 +25,7 @@ INSTALLS = re.compile(r"(?<![\w.])(?:pip3?|wget|curl|conda)\s")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in tracebacks; its closing letter would hide the path that follows
 UNNAMED_IMAGE = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
 IN_HTML = re.compile(r"</summary>.+(?:\n.+)*")  # up to an empty line this is HTML, which knows no Markdown
+MODULE = re.compile(r"(?<![\w./])(F|nn|np|plt|math|torch|dataclasses|statistics)\.\w")  # in a hint or a solution
 MEASURED = re.compile(r"\d\.\d|\d ?%")  # in an output
 PLOTS_VALUES = re.compile(r"\.(?:plot|hist|scatter|bar|barh|errorbar|imshow|figure)\(")
 ASSERTS = re.compile(r"^\s*(?:assert |checks\.compare\()", re.M)
@@ -92,7 +93,7 @@ def complaints(notebook):
         found.append("the kernel is not python3")
     found += outline(headings(notebook.cells)) + head(notebook.cells[0].source)
     found += references(notebook.cells) + exercises(notebook.cells) + readings(notebook.cells)
-    found += assertions(notebook.cells)
+    found += assertions(notebook.cells) + imports(notebook.cells)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
@@ -198,6 +199,17 @@ def assertions(cells):
         run = [cell for cell in group if is_code and "raises-exception" not in tags(cell)]
         if not any(ASSERTS.search(cell.source) or "nbval-check-output" in tags(cell) for cell in run):
             found += [f"no assertion beside the numbers of {cell.source[:40]!r}" for cell in run if measures(cell)][:1]
+    return found
+
+
+def imports(cells):
+    """Hints and solutions with a module that neither they nor the lesson import: whoever follows them gets a NameError."""
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    found = []
+    for cell in cells:
+        used = set(MODULE.findall(cell.source)) if cell.cell_type == "markdown" else set()
+        missing = [name for name in sorted(used) if not re.search(rf"\bimport .*\b{name}\b", code + "\n" + cell.source)]
+        found += [f"{name} is not imported: {cell.source[:40]!r}" for name in missing]
     return found
 
 
@@ -347,6 +359,7 @@ FAULTS = {
     "Markdown on a line of HTML": lambda book: book.cells[-1].update(
         source="<details><summary>Hint</summary>Call\n`f`.</details>\n\n<summary>Solution</summary>\n\n`x`"
     ),
+    "F is not imported": lambda book: book.cells[-1].update(source=book.cells[-1].source + "\n\n`F.relu(x)`"),
     "an image without": lambda book: book.cells[0].update(source=book.cells[0].source + '<img src="x.png">'),
 }
 
