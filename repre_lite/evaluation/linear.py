@@ -12,6 +12,7 @@ from .knn import check_labels
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 CURVATURE = 0.1  # of the cross-entropy by a logit, p (1 - p), at an even choice among ten classes
 LEAST = 10  # training images: one is held out to choose the penalty
+AT_ONCE = 2**26  # scores made at a time: those of all of ImageNet are five gigabytes, of which a step keeps several
 
 
 def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, iterations: int = 200) -> nn.Linear:
@@ -32,12 +33,17 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float, i
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+    rows = max(1, AT_ONCE // classes)
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(layer(x), labels) + penalty * (layer.weight @ axes.T).square().sum()
-        loss.backward()
-        return loss
+        total = x.new_zeros(())
+        for part, own in zip(x.split(rows), labels.split(rows), strict=True):  # (b, C), (b,)
+            squares = (layer.weight @ axes.T).square().sum()
+            loss = len(own) / len(labels) * (F.cross_entropy(layer(part), own) + penalty * squares)
+            loss.backward()
+            total += loss.detach()
+        return total
 
     optimiser.step(closure)
     with torch.no_grad():

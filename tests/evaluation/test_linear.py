@@ -114,3 +114,15 @@ def test_scikit_learn_s_logistic_regression_is_as_accurate():
     reference = theirs.score(((val - mean) / std).numpy(), labels[400:].numpy())
     assert accuracy == pytest.approx(reference, abs=0.01)
     assert accuracy > 1.5 * float(torch.bincount(labels[400:]).max()) / 200  # well above the majority class
+
+
+def test_scores_are_made_part_by_part_and_the_optimum_stays(monkeypatch):
+    x, y, _, _ = task(noise=0.6)
+    whole = linear.fit_linear(x.double(), y, 4, 1e-3)
+    seen, cross_entropy = [], F.cross_entropy
+    monkeypatch.setattr(linear, "AT_ONCE", 4 * 64)
+    monkeypatch.setattr(linear.F, "cross_entropy", lambda scores, *rest: (seen.append(scores.numel()), cross_entropy(scores, *rest))[1])  # fmt: skip
+    parts = linear.fit_linear(x.double(), y, 4, 1e-3)
+    assert set(seen) == {4 * 64, 4 * 8}  # 200 images
+    torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parts.bias, whole.bias, rtol=1e-4, atol=1e-5)
