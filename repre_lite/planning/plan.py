@@ -18,9 +18,9 @@ from ..data.image_set import ImageSet, Source
 from ..data.loaders import Batches
 from ..data.loading import IN_MEMORY
 from ..data.scenes import scenes
-from ..data.sources import IMAGENET, SCENES_TRAIN
+from ..data.sources import IMAGENET
 from ..data.stream import StepCrops
-from ..data.tree import STL_SIDE, list_tree
+from ..data.tree import STL_SIDE
 from ..data.views import Views
 from ..recipes import Recipe, override, recipe
 from ..repre import RePre
@@ -32,6 +32,7 @@ from ..runtime.memory import enough_memory
 from ..training.loop import Training, steps
 from .costs import activations, cores, step_flops
 from .gpus import GIB, GPU, parse_gpus
+from .images import image_count
 
 SHARE = (0.25, 0.40)  # of its peak that a GPU is assumed to reach in such a step, low and high
 RESERVE = 1.5 * GIB  # per GPU: CUDA itself, library workspaces
@@ -40,14 +41,6 @@ LAUNCH = 6e-3  # seconds the host needs to launch a step and its views, even sma
 # Images/s from which a core of a recent server crops both 224-pixel views. results/loader.json measures 950 and 3,160 with
 # files of 28 kB, shorter side 256; ImageNet's own have 110 kB and decode about three times as slowly
 DECODE, CACHED = 340, 3_000
-IMAGES = {  # to train on
-    "scenes": SCENES_TRAIN,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "stl10": 105_000,
-    "imagenet100": 126_689,
-    "imagenet1k": 1_281_167,
-}
 
 
 @dataclass(frozen=True)
@@ -165,22 +158,6 @@ def build_plan(recipe: Recipe, gpus: int, gpu: GPU) -> Plan:
         activations=each,
         activations_checkpointed=each_checkpointed + block,
     )  # fmt: skip
-
-
-def image_count(recipe: Recipe) -> int:
-    """How many images a run trains on, without reading them; those of `data` are counted, if it is not torchvision's."""
-    if recipe.data is not None and not Path(recipe.data).is_dir():
-        raise UserError(f"data={recipe.data}: no such folder; give one that holds images")
-    if recipe.scale == "folder" and recipe.data is None:
-        raise UserError("data= is missing; give the folder whose images are to be counted")
-    if recipe.data is not None and (recipe.scale == "folder" or (Path(recipe.data) / "train").is_dir()):
-        count = len(list_tree(recipe.scale, Path(recipe.data)).train)
-    else:
-        count = IMAGES[recipe.scale]
-    count = min(count, recipe.train_images or count)
-    if recipe.batch_size > count:
-        raise UserError(f"batch_size={recipe.batch_size} is more than the {count} training images; make it smaller")
-    return count
 
 
 def describe(plan: Plan) -> str:

@@ -19,7 +19,7 @@ from .figures import figure
 from .folders import BROKEN, check, done, left, summary_of
 from .grid import table
 from .measures import MEASURES, missing
-from .progress import costs, share, total_steps
+from .progress import costs, lengths, share
 from .runner import run_cells
 from .tables import markdown, results, write
 
@@ -89,11 +89,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def plan(wanted: Table, chosen: Sequence[Cell], out: Path) -> str:
     """The cells `chosen`, their state and their cost, as text."""
-    cost = costs(chosen)
+    steps = lengths(chosen)
+    cost = costs(chosen, steps)
     lines = [f"{wanted.title}, {wanted.scale}: {len(chosen)} cells", wanted.note]
     width = max(len(cell.name) for cell in chosen)
     for cell in chosen:
-        lines.append(f"{cell.name:{width}s}  {total_steps(cell.recipe):>8,} steps  {cost[cell.name]:>12,} GFLOP  "
+        lines.append(f"{cell.name:{width}s}  {steps[cell.name]:>8,} steps  {cost[cell.name]:>12,} GFLOP  "
                      f"{_state(cell, out)}")  # fmt: skip
     there = {cell.name: share(cell, out) for cell in chosen}
     rest = sum(round((1 - there[name]) * cost[name]) for name in cost)

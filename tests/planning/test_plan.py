@@ -8,11 +8,11 @@ import repre_lite as rl
 from repre_lite.cli import main
 from repre_lite.planning import plan as planning
 from repre_lite.planning.gpus import GIB, GPU, parse_gpus
+from repre_lite.planning.images import image_count
 from repre_lite.planning.plan import (
     MOMENTARY,
     RESERVE,
     build_plan,
-    image_count,
     measure_here,
     measure_input,
     measure_step,

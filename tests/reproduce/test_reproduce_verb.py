@@ -6,7 +6,8 @@ import math
 import pytest
 
 from repre_lite.cli import main
-from repre_lite.reproduce import command, differences
+from repre_lite.planning import images as planning
+from repre_lite.reproduce import command, differences, progress
 from repre_lite.reproduce.figures import figure
 from repre_lite.reproduce.folders import folder_of
 from repre_lite.reproduce.grid import table
@@ -119,3 +120,24 @@ def test_the_page_of_local_shows_what_each_arm_gains(tmp_path):
     assert faces[0] == marks["o"].get_color() and faces[1] == "none"  # filled, hollow
     bars = [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
     assert [multi.low, multi.high] in bars
+
+
+def test_a_folder_is_counted_once_however_many_cells_there_are(monkeypatch, tmp_path):
+    for name in ("train/a", "val/a"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "tree" / name / f"{number}.jpg").touch()
+    listed, list_tree = [], planning.list_tree
+    monkeypatch.setattr(planning, "list_tree", lambda *place: listed.append(place) or list_tree(*place))
+    monkeypatch.setattr(progress, "step_flops", lambda recipe: 10**9)
+    made = table("table4", "cifar10", 3, data=str(tmp_path / "tree"), batch_size=4, epochs=3)
+    begun = folder_of(made.cells[0], tmp_path)
+    begun.mkdir(parents=True)
+    (begun / "recipe.json").write_text(json.dumps({"total_steps": 6}), encoding="utf-8")
+    (begun / "metrics.jsonl").write_text('{"step": 3}\n', encoding="utf-8")
+    assert set(progress.lengths(made.cells).values()) == {6}
+    text = command.plan(made, made.cells, tmp_path)
+    with progress.watched(made.cells, tmp_path):
+        pass
+    assert "6 steps" in text and "50% trained" in text
+    assert len(listed) == 3  # one for each line above, not one for each of the 36 cells
