@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -19,6 +20,7 @@ from ..frameworks.base import no_autocast
 from ..runtime import distributed
 from ..runtime.device import precise
 from ..runtime.randomness import uniform
+from .crops import enlarged
 from .pyramid import Pyramid
 
 RPN_LOSSES = ("loss_objectness", "loss_rpn_box_reg")
@@ -67,8 +69,12 @@ class AsItIs(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's input transform without resizing in training: the batch has been resized where it was made."""
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        """The image, resized in evaluation mode only."""
-        return (image, target) if self.training else super().resize(image, target)
+        """The image, resized in evaluation mode only: as in training, antialiased, which torchvision's own resize is not."""
+        size = (image.shape[-2], image.shape[-1])
+        smaller = enlarged(size, min(self.min_size[-1] / min(size), self.max_size / max(size)))
+        if self.training or smaller == size:
+            return image, target
+        return F.interpolate(image[None], smaller, mode="bilinear", antialias=True, align_corners=False)[0], target
 
 
 class Detector(nn.Module):

@@ -8,7 +8,7 @@ import repre_lite as rl
 from repre_lite.data.loaders import Batches
 from repre_lite.transfer.backbone import DenseBackbone
 from repre_lite.transfer.detection import Detections, flipped, resized
-from repre_lite.transfer.detector import Detector, Draw
+from repre_lite.transfer.detector import AsItIs, Detector, Draw
 from repre_lite.transfer.objects import scene_objects
 from repre_lite.transfer.pyramid import Pyramid
 
@@ -153,3 +153,14 @@ def test_boxes_are_computed_in_full_precision_under_autocast(arch, monkeypatch):
     assert {loss.dtype for loss in losses.values()} == {torch.float32} == {found["boxes"].dtype, found["scores"].dtype}
     detector.train()([torch.rand(3, 32, 32)] * 2, [target] * 2, 0, torch.arange(2))
     assert formats[4:] == [torch.float32] * 2  # without autocast
+
+
+@pytest.mark.parametrize(
+    ("size", "long_side"), [((128, 160), None), ((128, 160), 36), ((20, 30), None), ((32, 40), None)]
+)
+def test_images_are_resized_for_evaluation_as_they_were_for_training(size, long_side):
+    image = torch.randint(256, (3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    trained, _ = resized(image, {"boxes": torch.zeros(0, 4)}, 32, long_side)
+    seen, _ = AsItIs(32, long_side or 320, [0.0] * 3, [1.0] * 3).eval().resize(image / 255)
+    assert seen.shape == trained.shape
+    torch.testing.assert_close(seen, trained / 255, atol=2 / 255, rtol=0)  # bytes were rounded
