@@ -126,8 +126,12 @@ def in_options(message: str) -> str:
 
 
 def for_verb(message: str, verb: str) -> str:
-    """A message of the library without the remedies that a verb has no option for: those of unreadable and large images."""
+    """A message of the library without the remedies that a verb has no option for: those of unreadable and large images,
+    and smaller batches, which would make other runs than those of a table."""
     if verb in READING:
         return message
+    if verb == "reproduce" and message.startswith("out of memory"):
+        message = message.partition(": ")[0]
+        message += ": start several processes with torchrun, which share each batch, or use device='cpu'"
     message = message.partition(", or use skip_unreadable=True")[0]
     return message.replace("give a larger max_pixels= or scale the image down", "scale the image down")

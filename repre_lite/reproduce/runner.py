@@ -15,11 +15,13 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.supervised import MEMORY
 from ..runs import merge_summary
 from ..runtime import distributed, files
 from ..runtime.device import pick_device
 from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.lock import InUseError, locked
+from ..runtime.memory import enough_memory
 from ..training.train import train
 from .cells import Cell
 from .folders import BROKEN, CELLS, check, done, folder_of, left
@@ -79,8 +81,11 @@ def _free(cell: Cell, out: Path) -> bool:
         return False
 
 
+@enough_memory(MEMORY)
 def _complete(cell: Cell, out: Path, device: torch.device) -> None:
-    """Train a cell, then measure it, each under the lock of its folder. Raises InUseError if another process is running it.
+    """Train a cell, then measure it, each under the lock of its folder.
+
+    Raises InUseError if another process is running it, and UserError if memory does not suffice.
 
     A loss or features that are not finite are entered as the cell's result, since they would come again.
 

@@ -94,3 +94,9 @@ def test_a_verb_is_not_told_of_options_that_it_lacks(tmp_path):
             read_image(tmp_path / name, decoding)
         assert for_verb(str(told.value), "pretrain") == str(told.value)
         assert for_verb(str(told.value), "evaluate").endswith(rest)
+
+
+def test_a_table_that_needs_more_memory_is_not_told_to_change_its_recipes():
+    said = "out of memory on the GPU: try a smaller batch_size=, activation_checkpointing=True or a smaller arch="
+    assert for_verb(said, "pretrain") == for_verb(said, "transfer") == said
+    assert for_verb(said, "reproduce").startswith("out of memory on the GPU: start several processes with torchrun")

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from repre_lite import runs
 from repre_lite.data import masks, sources
@@ -243,3 +244,17 @@ def test_what_goes_wrong_in_a_worker_is_said():
     assert workers._guarded(ended, "stopped", "there") == workers.STOPPED
     assert workers._guarded(lambda cells, out: None, (), "there") is None
     assert not multiprocessing.active_children()
+
+
+def test_memory_that_runs_out_while_a_cell_is_measured_is_one_line(tmp_path, monkeypatch):
+    def too_much(*features):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(measures, "knn_top1", too_much)
+    (cell, *_) = grid().cells
+    with pytest.raises(UserError, match="out of memory on the GPU: start several processes with torchrun"):
+        run_cells([cell], tmp_path, quiet=True)
+    assert left(cell, tmp_path) == list(MEASURES)  # trained
+    monkeypatch.undo()
+    run_cells([cell], tmp_path, quiet=True)
+    assert done(cell, tmp_path)
