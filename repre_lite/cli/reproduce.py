@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..recipes import FIELDS, SCALES
+from ..recipes import FIELDS, SCALES, kinds
 from ..recipes.recipe import SIZES
 from ..reproduce.cells import TABLES
+from .options import add_settings
+
+OPEN = ("device", "images", "workers", "activation_checkpointing")  # settings that every table leaves open
 
 
 def add_reproduce(verbs: Any) -> None:
@@ -31,7 +34,7 @@ def add_reproduce(verbs: Any) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="cells to run at the same time; on a CPU each uses one thread (default 1)",
+        help="cells to run at the same time, spread over the GPUs; on a CPU each uses one thread (default 1)",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the cells and what they cost (default no)")
     parser.add_argument(
@@ -61,7 +64,5 @@ def add_reproduce(verbs: Any) -> None:
         help="images that tables 2 and 3 transfer to, as for the verb transfer (default: the scenes)",
         **recipe,
     )
-    parser.add_argument(
-        "--device", choices=FIELDS["device"].metadata["choices"], help="where to compute (default auto)", **recipe
-    )
+    add_settings(parser, {name: FIELDS[name] for name in OPEN}, kinds(), ())
     parser.set_defaults(run="repre_lite.reproduce.command:reproduce")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..recipes import SCALES, Recipe, recipe
+from ..recipes import FIELDS, SCALES, Recipe, recipe
 from ..runtime.errors import UserError
 from .ablations import NOTE as ABLATIONS_NOTE
 from .ablations import ablations
@@ -97,7 +97,7 @@ def _note(fixed: bool, size: str, seeds: int, overrides: Mapping[str, Any]) -> s
     ]
     changed += [f"size {size}"] if size != held["size"] else []
     changed += [f"seeds {seeds}"] if seeds != held["seeds"] else []
-    changed += sorted(name for name in overrides.keys() - kept - {"data", "device"})
+    changed += sorted(name for name in overrides.keys() - kept if not FIELDS[name].metadata["how"])
     if not fixed or changed:
         return "Exploratory: not the primary protocol" + f" ({', '.join(sorted(changed))})" * bool(changed) + "."
     return "The primary protocol, fixed before its runs: " + " ".join([*held["rules"], *held["remarks"]])

@@ -14,6 +14,8 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..runtime.errors import Stopped, UserError
 from .cells import Cell
 
@@ -22,14 +24,16 @@ STOPPED = "stopped, and every running cell is saved; resume by running the same 
 
 
 def side_by_side(work: Work, cells: Sequence[Cell], out: Path, jobs: int) -> None:
-    """`work(cells, out)` in `jobs` processes, which claim the cells one by one.
+    """`work(cells, out)` in `jobs` processes, which claim the cells one by one. They share the visible GPUs evenly.
 
     Raises UserError for what goes wrong in one of them, after the others have saved and stopped, and Stopped after SIGINT or
     SIGTERM.
     """
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
         with _one_thread_each():  # read when a process starts
-            running: set[Future[str | None]] = {pool.submit(_guarded, work, cells, out) for _ in range(jobs)}
+            running: set[Future[str | None]] = {
+                pool.submit(_guarded, work, cells, out, number) for number in range(jobs)
+            }
         with _forwarded_signals() as received:
             try:
                 while running:
@@ -43,8 +47,9 @@ def side_by_side(work: Work, cells: Sequence[Cell], out: Path, jobs: int) -> Non
         raise Stopped(STOPPED, received[0])
 
 
-def _guarded(work: Work, cells: Sequence[Cell], out: Path) -> str | None:
-    """`work`; a UserError becomes its message, since not every exception can be sent to another process."""
+def _guarded(work: Work, cells: Sequence[Cell], out: Path, number: int) -> str | None:
+    """`work` in worker `number`; a UserError becomes its message, since not every exception can be sent to another process."""
+    _see_one_gpu(number)
     try:
         work(cells, out)
     except UserError as error:
@@ -52,6 +57,14 @@ def _guarded(work: Work, cells: Sequence[Cell], out: Path) -> str | None:
     except Stopped:
         return STOPPED
     return None
+
+
+def _see_one_gpu(number: int) -> None:
+    """Hide from this process all GPUs but one, by its number; before it has used any."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
 
 
 def _check(future: Future[str | None], asked: bool) -> None:

@@ -34,6 +34,11 @@ def test_options_reach_the_recipes(planned, tmp_path, capsys):
         "cpu",
         "--transfer-data",
         "masks",
+        "--workers",
+        "3",
+        "--images",
+        "cached",
+        "--activation-checkpointing",
     ]
     assert (
         main(["reproduce", "table3", "--scale", "cifar10", "--seeds", "2", "--only", "*dino*multi*", *options, *out])
@@ -44,6 +49,7 @@ def test_options_reach_the_recipes(planned, tmp_path, capsys):
     for cell in cells:
         recipe = cell.recipe
         assert (recipe.steps, recipe.train_images, recipe.size, recipe.device) == (40, 500, "small", "cpu")
+        assert (recipe.workers, recipe.images, recipe.activation_checkpointing) == (3, "cached", True)
         assert cell.transfer_data == "masks"
     assert made.name == "table3" and folder == tmp_path / "new" and not folder.exists()
     assert capsys.readouterr().out == "planned\n"
@@ -52,6 +58,13 @@ def test_options_reach_the_recipes(planned, tmp_path, capsys):
 def test_defaults_are_the_primary_protocol(planned):
     assert main(["reproduce", "local", "--dry-run"]) == 0
     assert planned[0][0] == table("local", "scenes") and len(planned[0][1]) == 32
+
+
+def test_how_a_table_is_run_does_not_make_it_another(planned):
+    assert main(["reproduce", "local", "--workers", "0", "--activation-checkpointing", "--dry-run"]) == 0
+    assert planned[0][0].note == table("local", "scenes").note
+    assert main(["reproduce", "local", "--images", "cached", "--dry-run"]) == 0
+    assert planned[1][0].note == "Exploratory: not the primary protocol (images)."
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from repre_lite.runtime.lock import locked
 from tests.small import SMALL
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_grid import MEASURES, TINY_RECIPE, grid, work
+from tiny_grid import MEASURES, TINY_RECIPE, grid, note_gpus, work
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = Path(__file__).with_name("tiny_grid.py")
@@ -100,6 +100,20 @@ def test_two_jobs_give_the_same_table_as_one(whole, tmp_path):
     assert tables(tmp_path) == tables(whole)
     assert {path.name for path in (tmp_path / "cells").iterdir()} == {cell.name for cell in grid().cells}
     assert not list(tmp_path.rglob(".lock")) and not multiprocessing.active_children()
+
+
+def test_jobs_share_the_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    side_by_side(note_gpus, [], tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["5", "7"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    for count, number, seen in ((4, 1, "1"), (4, 6, "2"), (1, 1, None), (0, 1, None)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "environ", dict(os.environ))
+            workers._see_one_gpu(number)
+            assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
 
 
 def test_arms_of_a_seed_begin_alike(whole):

@@ -1,6 +1,8 @@
 """A tiny grid that the tests run in processes of their own: `python tiny_grid.py OUT`."""
 
+import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,14 @@ def grid(seeds=2, steps=STEPS):
 def work(cells, out):
     """`runner.work`, in a process that has read this file."""
     runner.work(cells, out)
+
+
+def note_gpus(cells, out):
+    """Write down which GPUs this worker sees, and wait until another one has."""
+    (out / os.environ["CUDA_VISIBLE_DEVICES"]).touch()
+    until = time.monotonic() + 60
+    while len(list(out.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
