@@ -57,8 +57,8 @@ class MoCoV2(Framework):
 
     row = Row("the queue", "1", "none", "moving average", "target", "2, one direction", "0 to infinity")
     small = {
-        "base_lr": 4e-3, "weight_decay": 0.1,
-        "method": {"queue": 4096, "momentum": 0.95, "momentum_rises": True},
+        "base_lr": 2e-3, "weight_decay": 0.1,
+        "method": {"queue": 256, "temperature": 0.07, "momentum": 0.99, "momentum_rises": True},
     }  # fmt: skip
     published = {
         "vit_small": Published(

@@ -142,10 +142,10 @@ def test_pairs_are_of_one_seed(cells):
 
 def test_the_search_gives_every_framework_the_same_effort(search):
     assert set(search.GRID) == {name for name in rl.frameworks.FRAMEWORKS if name != "none"}
-    assert {len(settings) for settings in search.GRID.values()} == {5}
+    assert {len(settings) for settings in search.GRID.values()} == {6}
     for framework, settings in search.GRID.items():
         names = [search.named("scenes", framework, values, 0) for values in settings]
-        assert len(set(names)) == 5
+        assert len(set(names)) == 6
         for values in settings:
             recipe = search.recipe_of("cifar10", framework, values, 10, 0)
             assert recipe.base_lr == values["base_lr"] and values["method"].items() <= recipe.method.items()
@@ -164,7 +164,7 @@ def test_the_highest_is_chosen_once_all_are_there(search):
 
 def test_the_gain_over_its_own_untrained_encoder_decides(search):
     """An initial encoder that is better by itself does not choose a setting."""
-    names = [search.named("scenes", "byol", values, 0) for values in search.GRID["byol"]]
+    names = [search.named("scenes", "byol", values, 0) for values in search.GRID["byol"][:5]]
     found = [(0.55, 0.5), (0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.62, 0.6)]
     held = {name: {"knn": knn, "untrained": low} for name, (knn, low) in zip(names, found, strict=True)}
     assert search.choose(held, "byol", 5, 1) is search.GRID["byol"][0]
