@@ -8,7 +8,7 @@ is initialised, from the fixed grid below. The first three are near the recipe. 
 frameworks had learned nothing on CIFAR-10: a quarter of the rate, and an encoder initialised as MoCo v3's (for MoCo v3 as
 timm's). The sixth sharpens the loss by a lower temperature, where there is one, and else widens the heads. vit_micro,
 without the reconstruction branch, so that nothing is tuned in favour of it. Each setting is trained for `--steps` on 10,000
-scenes. Two are then trained again for `--longer` steps, on the scenes and on 10,000 CIFAR-10 images, with k-NN after every
+scenes. Two of each are then trained for `--longer` steps, on the scenes and on 10,000 CIFAR-10 images, with k-NN after every
 quarter: the first, and the one whose k-NN gained most over its untrained encoder. Gains after few steps alone would mislead:
 while k-NN still falls, the slowest setting loses least. k-NN is measured on 2,000 other training images, never on val/, and
 reported beside that of the untrained encoder.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,12 @@ GRID: dict[str, tuple[dict[str, Any], ...]] = {
     "simsiam": (setting(8e-3, out=512, bottleneck=128), setting(1.6e-2, out=512, bottleneck=128),
                 setting(4e-3, out=512, bottleneck=128), setting(2e-3, out=512, bottleneck=128),
                 setting(2e-3, MOCO_V3, out=512, bottleneck=128), setting(4e-3, MOCO_V3, out=2048, bottleneck=512)),
-    "moco_v2": (setting(8e-3, queue=1024, temperature=0.2), setting(1.6e-2, queue=1024, temperature=0.2),
-                setting(8e-3, queue=4096, temperature=0.2), setting(2e-3, queue=256, momentum=0.99),
-                setting(2e-3, MOCO_V3, queue=256, momentum=0.99),
-                setting(4e-3, queue=256, momentum=0.99, temperature=0.07)),
+    "moco_v2": (setting(8e-3, queue=1024, temperature=0.2, momentum=0.95),
+                setting(1.6e-2, queue=1024, temperature=0.2, momentum=0.95),
+                setting(8e-3, queue=4096, temperature=0.2, momentum=0.95),
+                setting(2e-3, queue=256, temperature=0.2, momentum=0.99),
+                setting(2e-3, MOCO_V3, queue=256, temperature=0.2, momentum=0.99),
+                setting(4e-3, queue=256, temperature=0.07, momentum=0.99)),
     "moco_v3": (setting(8e-3, momentum=0.95), setting(1.6e-2, momentum=0.95), setting(8e-3, momentum=0.99),
                 setting(2e-3, momentum=0.99), setting(8e-3, TIMM, momentum=0.95),
                 setting(8e-3, momentum=0.95, temperature=0.07)),
@@ -105,13 +107,16 @@ def choose(cells: Mapping[str, Any], framework: str, settings: int, seeds: int) 
     return best
 
 
-def finalists(chosen: Mapping[str, dict[str, Any] | None]) -> list[tuple[str, dict[str, Any]]]:
-    """The (framework, setting) pairs to train for longer: of each framework the first and the chosen one, once if equal."""
+def finalists(
+    chosen: Mapping[str, dict[str, Any] | None], numbers: Sequence[int] = (1,)
+) -> list[tuple[str, dict[str, Any]]]:
+    """The (framework, setting) pairs to train for longer: of each framework those of some `numbers` and the chosen one,
+    once if it is among them."""
     pairs = []
     for framework, values in chosen.items():
-        first = GRID[framework][0]
+        fixed = [GRID[framework][number - 1] for number in numbers]
         if values is not None:
-            pairs += [(framework, first)] + [(framework, values)] * (values != first)
+            pairs += [(framework, each) for each in fixed + [values] * (values not in fixed)]
     return pairs
 
 
@@ -120,9 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frameworks", nargs="+", choices=tuple(GRID), default=tuple(GRID))
     parser.add_argument("--settings", type=int, choices=range(1, 7), default=6, help="of each framework (default 6)")
+    parser.add_argument(
+        "--finals", type=int, nargs="+", choices=range(1, 7), default=(1,),
+        help="numbers of the settings to train for longer beside the chosen one (default 1)",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--longer", type=int, default=300, help="steps of the two settings of each (default 300)")
+    parser.add_argument("--longer", type=int, default=300, help="steps of those settings (default 300)")
     parser.add_argument(
         "--scales", nargs="+", choices=SCALES, default=SCALES, help="where they are trained (default both)"
     )
@@ -139,7 +148,8 @@ def main() -> None:
     table = open_table(options.out, measured)
     seeds = range(options.seeds)
     tried, again = (
-        len(options.frameworks) * times * options.seeds for times in (options.settings, 2 * len(options.scales))
+        len(options.frameworks) * times * options.seeds
+        for times in (options.settings, (len(options.finals) + 1) * len(options.scales))
     )
     took = (tried * options.steps + again * options.longer) * BATCH / RATE + 20 * (tried + again)
     print(
@@ -163,7 +173,7 @@ def main() -> None:
     write_json(options.out, table)
     longer = [
         (scale, *pair, seed, options.longer)
-        for scale, pair, seed in itertools.product(options.scales, finalists(chosen), seeds)
+        for scale, pair, seed in itertools.product(options.scales, finalists(chosen, options.finals), seeds)
     ]
     fill(
         options.out, table, {named(*row): cell(*row, every=max(1, options.longer // 4)) for row in longer}, options.jobs

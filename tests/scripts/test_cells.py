@@ -182,3 +182,5 @@ def test_two_settings_of_each_are_trained_for_longer(search):
     grid = search.GRID
     found = search.finalists({"byol": grid["byol"][4], "simclr": grid["simclr"][0], "dino": None})
     assert found == [("byol", grid["byol"][0]), ("byol", grid["byol"][4]), ("simclr", grid["simclr"][0])]
+    both = search.finalists({"byol": grid["byol"][5]}, (1, 6))
+    assert both == [("byol", grid["byol"][0]), ("byol", grid["byol"][5])]
