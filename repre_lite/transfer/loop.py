@@ -92,9 +92,8 @@ class Transfer:
 
     def advance(self, batch: Any) -> dict[str, Tensor]:
         """Take one step on a batch of the task. Returns its losses, `loss` among them, still being computed."""
-        rate = rate_at(self.recipe, self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = rate_at(self.recipe, self.step, group["factor"])
         # drop-path is the only other draw of a step
         own = fork(self.recipe.seed, f"transfer/{self.step}/{distributed.rank()}", self.device)
         arguments = self.task.to_device(batch, self.step, self.device)
@@ -201,11 +200,16 @@ def build_optimiser(model: nn.Module, recipe: TransferRecipe) -> torch.optim.Opt
     return torch.optim.AdamW(groups, lr=recipe.lr)
 
 
-def rate_at(recipe: TransferRecipe, step: int) -> float:
-    """The encoder's learning rate at a step, counted from 0: linear warm-up, then poly (power 0.9) or drops by ten."""
-    done = step / recipe.steps
+def rate_at(recipe: TransferRecipe, step: int, factor: float = 1.0) -> float:
+    """The learning rate at a step, counted from 0, of parameters whose peak is `factor` times the encoder's.
+
+    Linear warm-up, then poly (power 0.9) from the peak to `min_lr`, the same for all parameters, as mmcv has it; or drops by
+    ten.
+    """
+    done, peak = step / recipe.steps, recipe.lr * factor
     if recipe.schedule == "poly":
-        rate = max(recipe.lr * math.pow(1 - done, 0.9), min(recipe.min_lr, recipe.lr))
+        floor = min(recipe.min_lr, peak)
+        rate = floor + (peak - floor) * math.pow(1 - done, 0.9)
     else:
-        rate = recipe.lr * 10.0 ** -sum(done >= share for share in (8 / 12, 11 / 12))
+        rate = peak * 10.0 ** -sum(done >= share for share in (8 / 12, 11 / 12))
     return rate * min(1.0, (step + 1) / (recipe.warmup_steps + 1))

@@ -3,6 +3,7 @@
 import pytest
 
 from repre_lite.runtime.errors import UserError
+from repre_lite.transfer.loop import rate_at
 from repre_lite.transfer.settings import SCALES, identity, transfer_recipe
 
 
@@ -21,6 +22,22 @@ def test_published_schedules():
     coco = transfer_recipe("x", "detection", "coco", data="c")
     assert (coco.short_side, coco.long_side, coco.batch_size, coco.lr) == (800, 1333, 16, 1e-4)
     assert coco.steps == 12 * 7330 and coco.schedule == "step" and not coco.multi_scale
+
+
+def test_rates_at_the_beginning_in_the_middle_and_at_the_end():
+    """Poly as mmcv has it: one final rate for the encoder and for heads that begin ten times as high. Steps: by ten."""
+    setr = transfer_recipe("x", "segmentation", "cityscapes", data="c", warmup_steps=0)
+    for factor in (1.0, 10.0):
+        for step in (0, 20_000, 39_999):
+            left = (1 - step / 40_000) ** 0.9
+            wanted = (0.01 * factor - 1e-4) * left + 1e-4
+            assert rate_at(setr, step, factor) == pytest.approx(wanted, rel=1e-12)
+    assert rate_at(setr, 39_999) == pytest.approx(1e-4, rel=0.02)
+    warm = transfer_recipe("x", "segmentation", "cityscapes", data="c", warmup_steps=9)
+    assert rate_at(warm, 0) == pytest.approx(0.001) and rate_at(warm, 4) == pytest.approx(0.005, rel=1e-3)
+    coco = transfer_recipe("x", "detection", "coco", data="c", warmup_steps=0)
+    drops = [rate_at(coco, epoch * 7330, 2.0) for epoch in (7, 8, 11)]
+    assert drops == pytest.approx([2e-4, 2e-5, 2e-6])
 
 
 @pytest.mark.parametrize(
