@@ -46,7 +46,7 @@ class BYOL(Framework):
     """`hidden`, `out`: widths of projector and predictor (2 layers each); `momentum`: base of the moving average."""
 
     row = Row("none", "none", "2 layers", "moving average", "target", "2, asymmetric", "0 to 8")
-    small = {"base_lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.95}}
+    small = {"base_lr": 4e-3, "weight_decay": 0.1, "method": {"hidden": 1024, "momentum": 0.99}}
     published = {
         "vit_small": Published(
             "facebookresearch/dino, issue 34: DINO's author on BYOL with ViT-S", VIT_S,

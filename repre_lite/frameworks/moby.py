@@ -49,7 +49,7 @@ class MoBY(Framework):
     row = Row("the queues", "2", "2 layers", "moving average, no drop-path", "target", "2, asymmetric", "0 to infinity")
     small = {
         "base_lr": 4e-3, "weight_decay": 0.05, "clip_norm": 5.0, "drop_path": 0.1,
-        "method": {"hidden": 1024, "queue": 4096, "momentum": 0.95},
+        "method": {"hidden": 1024, "queue": 1024, "momentum": 0.95},
     }  # fmt: skip
     published = {
         "vit_small": Published(SOURCE, IMAGENET),
