@@ -11,7 +11,7 @@ without the reconstruction branch, so that nothing is tuned in favour of it. Eac
 scenes. Two of each are then trained for `--longer` steps, on the scenes and on 10,000 CIFAR-10 images, with k-NN after every
 quarter: the first, and the one whose k-NN gained most over its untrained encoder. Gains after few steps alone would mislead:
 while k-NN still falls, the slowest setting loses least. k-NN is measured on 2,000 other training images, never on val/, and
-reported beside that of the untrained encoder.
+reported beside that of the untrained encoder. `--recipes` trains each framework by its small recipe as it is instead.
 
 The table is written after every run, and the same command resumes it. It takes about seven hours of one slow core;
 `--jobs 2` does two runs at a time, one thread each.
@@ -83,6 +83,11 @@ def recipe_of(scale: str, framework: str, values: Mapping[str, Any], steps: int,
     )  # fmt: skip
 
 
+def as_it_is(scale: str, framework: str, seed: int) -> Recipe:
+    """The small recipe of a framework without the branch: five epochs of 10,000 images in batches of 64."""
+    return rl.recipe(scale, framework, size="small", reconstruction="none", seed=seed, device="cpu", precision="fp32")
+
+
 def named(scale: str, framework: str, values: Mapping[str, Any], seed: int, steps: int | None = None) -> str:
     """The name of a cell, such as "scenes byol base_lr=0.004 momentum=0.95 seed=0"; with `steps` if it is a longer run."""
     shown = {"base_lr": values["base_lr"]} | values["method"]
@@ -129,6 +134,7 @@ def main() -> None:
         "--finals", type=int, nargs="+", choices=range(1, 7), default=(1,),
         help="numbers of the settings to train for longer beside the chosen one (default 1)",
     )  # fmt: skip
+    parser.add_argument("--recipes", action="store_true", help="only train each by its small recipe as it is")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--longer", type=int, default=300, help="steps of those settings (default 300)")
@@ -147,6 +153,15 @@ def main() -> None:
     }
     table = open_table(options.out, measured)
     seeds = range(options.seeds)
+    scales = {scale: images(scale, options.data, TRAIN, HELD) for scale in SCALES}
+
+    if options.recipes:
+        cells = {
+            f"{scale} {f} small recipe seed={s}": partial(run, as_it_is(scale, f, s), scales[scale], every=195)
+            for scale, f, s in itertools.product(options.scales, options.frameworks, seeds)
+        }  # k-NN after every quarter of their 780 steps
+        fill(options.out, table, cells, options.jobs)
+        return
     tried, again = (
         len(options.frameworks) * times * options.seeds
         for times in (options.settings, (len(options.finals) + 1) * len(options.scales))
@@ -156,8 +171,6 @@ def main() -> None:
         f"{tried} runs of {options.steps} steps and {again} of {options.longer}, "
         f"about {took / 60 / options.jobs:.0f} minutes of {options.jobs} core(s)", flush=True,
     )  # fmt: skip
-
-    scales = {scale: images(scale, options.data, TRAIN, HELD) for scale in SCALES}
 
     def cell(
         scale: str, framework: str, values: Mapping[str, Any], seed: int, steps: int, every: int | None = None

@@ -184,3 +184,19 @@ def test_two_settings_of_each_are_trained_for_longer(search):
     assert found == [("byol", grid["byol"][0]), ("byol", grid["byol"][4]), ("simclr", grid["simclr"][0])]
     both = search.finalists({"byol": grid["byol"][5]}, (1, 6))
     assert both == [("byol", grid["byol"][0]), ("byol", grid["byol"][5])]
+
+
+def test_the_recipes_themselves_are_trained_as_they_are(search, monkeypatch, tmp_path):
+    filled = []
+    monkeypatch.setattr(search, "fill", lambda out, table, cells, jobs: filled.append(cells))
+    monkeypatch.setattr(
+        "sys.argv", ["search", "--recipes", "--frameworks", "byol", "moco_v2", "--out", str(tmp_path / "t")]
+    )
+    search.main()
+    (cells,) = filled
+    assert list(cells) == [
+        f"{scale} {name} small recipe seed=0" for scale in search.SCALES for name in ("byol", "moco_v2")
+    ]
+    recipe, which = cells["cifar10 moco_v2 small recipe seed=0"].args
+    same = dict(reconstruction="none", device="cpu", precision="fp32")
+    assert recipe == rl.recipe("cifar10", "moco_v2", size="small", **same) and which.held == search.HELD
