@@ -79,7 +79,7 @@ def test_a_learning_rate_that_is_set_itself_is_the_one_to_change():
 
 def test_a_remedy_is_the_setting_that_is_far_from_the_recipes_own():
     found = diagnose(*run("byol", spread=(0.8, 0.02), method={"momentum": 0.0}))
-    assert found[0].remedy == "try set method.momentum=0.95, the recipe's default, instead of 0"
+    assert found[0].remedy == "try set method.momentum=0.99, the recipe's default, instead of 0"
     found = diagnose(*run("simclr", loss=(4.14, 4.13), method={"temperature": 100.0}))
     assert [finding.kind for finding in found] == ["contrast at chance"] and "temperature=0.2" in found[0].remedy
     found = diagnose(*run("moco_v3", loss=(2.8, 2.79), method={"temperature": 100.0}))  # the constructor's own
