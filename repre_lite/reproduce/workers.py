@@ -32,7 +32,7 @@ def side_by_side(work: Work, cells: Sequence[Cell], out: Path, jobs: int) -> Non
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
         with _one_thread_each():  # read when a process starts
             running: set[Future[str | None]] = {
-                pool.submit(_guarded, work, cells, out, number) for number in range(jobs)
+                pool.submit(_worker, number, work, cells, out) for number in range(jobs)
             }
         with _forwarded_signals() as received:
             try:
@@ -47,9 +47,14 @@ def side_by_side(work: Work, cells: Sequence[Cell], out: Path, jobs: int) -> Non
         raise Stopped(STOPPED, received[0])
 
 
-def _guarded(work: Work, cells: Sequence[Cell], out: Path, number: int) -> str | None:
-    """`work` in worker `number`; a UserError becomes its message, since not every exception can be sent to another process."""
+def _worker(number: int, work: Work, cells: Sequence[Cell], out: Path) -> str | None:
+    """`work` in the process `number` of several."""
     _see_one_gpu(number)
+    return _guarded(work, cells, out)
+
+
+def _guarded(work: Work, cells: Sequence[Cell], out: Path) -> str | None:
+    """`work`; a UserError becomes its message, since not every exception can be sent to another process."""
     try:
         work(cells, out)
     except UserError as error:
