@@ -132,6 +132,9 @@ def for_verb(message: str, verb: str) -> str:
         return message
     if verb == "reproduce" and message.startswith("out of memory"):
         message = message.partition(": ")[0]
-        message += ": start several processes with torchrun, which share each batch, or use device='cpu'"
+        message += (
+            ": start several processes with torchrun, which share each batch, or use activation_checkpointing=True or "
+            "device='cpu'" if "GPU" in message else ": use fewer jobs= or activation_checkpointing=True"
+        )  # fmt: skip
     message = message.partition(", or use skip_unreadable=True")[0]
     return message.replace("give a larger max_pixels= or scale the image down", "scale the image down")

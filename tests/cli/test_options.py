@@ -100,3 +100,5 @@ def test_a_table_that_needs_more_memory_is_not_told_to_change_its_recipes():
     said = "out of memory on the GPU: try a smaller batch_size=, activation_checkpointing=True or a smaller arch="
     assert for_verb(said, "pretrain") == for_verb(said, "transfer") == said
     assert for_verb(said, "reproduce").startswith("out of memory on the GPU: start several processes with torchrun")
+    on_cpu = for_verb(said.replace("GPU", "CPU"), "reproduce")
+    assert on_cpu == "out of memory on the CPU: use fewer jobs= or activation_checkpointing=True"
