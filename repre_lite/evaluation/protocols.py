@@ -21,6 +21,7 @@ from . import dense, diversity
 from .class_tokens import check_blocks
 from .dense import score_dense
 from .diversity import score_diversity
+from .kept import Keeper
 from .score import evaluated_on, scores, unfit
 from .source import EncoderSource
 from .supervised import FINETUNE_EPOCHS, Task, finetune_top1, linear_sgd_top1
@@ -45,9 +46,10 @@ def run_protocols(
     """Measure an encoder by `protocols`, print what is found, and return it as entries of summary.json.
 
     In a run folder each protocol is written to summary.json as soon as it is done with its controls, and all that `dense`
-    finds to dense.json. `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and
+    finds to dense.json; linear-sgd and finetune are resumed there. `scale`, `data`, `train_images`: the images, see `EncoderSource.images`; of a tree of images and
     masks those in images/. `blocks`: see `score_encoder`; `ignore_label`: see `load_masks`; `epochs`: of linear-sgd and
-    finetune. Raises UserError if the images or the encoder do not allow a protocol.
+    finetune. Raises UserError if the images or the encoder do not allow a protocol, and Stopped after SIGINT or SIGTERM
+    during training in a run folder, when it is saved.
     """
     for name, given, least in (("train_images", train_images, 2), ("blocks", blocks, 1), ("epochs", epochs, 1)):
         if given is not None and given < least:
@@ -119,7 +121,8 @@ def _supervised(
         say(f"{reason}, so {' and '.join(protocols)} are skipped")
         return
     assert images.labelled is not None and images.val is not None
-    task = Task(images.labelled, images.val, read.mean, read.std, epochs)
+    keeper = Keeper(read.run)
+    task = Task(images.labelled, images.val, read.mean, read.std, epochs, keeper=keeper)
     framework = read.recipe.framework if read.recipe is not None else read.description.get("framework", "none")
     protocol = framework_class(framework if framework in FRAMEWORKS else "none").linear_for(read.encoder)
     if blocks is not None:
@@ -136,6 +139,7 @@ def _supervised(
             found[f"{key}_top1{suffix}"] = top1
             say(f"{f'{key}_top1{suffix}':24s} {top1:.4f}, {ran} epochs")
         yield found
+        keeper.forget()
 
 
 def _masks(

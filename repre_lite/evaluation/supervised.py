@@ -2,7 +2,7 @@
 
 Slower than the probes on cached features, and with a learning rate that was tuned for ImageNet: for comparison with
 published tables. Crops and flips are drawn again in every epoch; images in files are first cut square. Several processes
-share every batch.
+share every batch. What is not finished is kept by `Task.keeper` and resumed by the same call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.image_set import ImageSet
+from ..data.image_set import ImageSet, fingerprint_of
 from ..data.view import View
 from ..data.views import Views
 from ..encoder import TappedEncoder, unwrap
@@ -26,9 +26,10 @@ from ..frameworks.base import LinearProtocol
 from ..runtime import distributed
 from ..runtime.memory import enough_memory
 from ..runtime.modes import evaluating
-from ..runtime.progress import Progress
 from ..runtime.randomness import fork, generator, uniform
+from ..runtime.weights import fingerprint
 from .features import extract_shared, read
+from .kept import Keeper, Kept
 
 SHORT = 10  # epochs for images below 96 pixels, unless asked for more
 CHUNK = 256  # images in a forward pass
@@ -40,7 +41,10 @@ MEMORY = "start several processes with torchrun, which share each batch, or use 
 
 @dataclass(frozen=True)
 class Task:
-    """What both protocols need: labelled images, normalisation, and the length of training (None: the protocol's)."""
+    """What both protocols need: labelled images, normalisation, and the length of training (None: the protocol's).
+
+    `keeper`: where training that is not finished is kept.
+    """
 
     train: ImageSet
     val: ImageSet
@@ -48,6 +52,7 @@ class Task:
     std: Sequence[float]
     epochs: int | None = None
     seed: int = 0
+    keeper: Keeper = field(default_factory=Keeper)
 
     @property
     def classes(self) -> int:
@@ -59,19 +64,35 @@ class Task:
         """Epochs: as asked for, else as published, or ten for images below 96 pixels."""
         return self.epochs or (min(SHORT, published) if size < 96 else published)
 
-    def batches(self, size: int, epochs: int, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's normalised crops (B, 3, size, size) and labels (B,) of every step, all images once an epoch."""
+    def batches(
+        self, size: int, epochs: int, batch: int, device: torch.device, first: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's normalised crops (B, 3, size, size) and labels (B,) of every step from the `first` on.
+
+        All images come once an epoch.
+        """
         assert self.train.labels is not None
         view = View(size, (0.2, 1.0) if size < 96 else (0.08, 1.0), jitter_p=0.0, grey=0.0, blur=0.0)
         views, steps = Views((view,), self.seed), len(self.train) // batch
         shift, scale = (torch.tensor(values, device=device).view(3, 1, 1) for values in (self.mean, self.std))
         share = distributed.share(batch)
-        for epoch in range(epochs):
+        for epoch in range(first // steps, epochs):
             order = torch.randperm(len(self.train), generator=generator(self.seed, f"supervised/{epoch}"))
-            for step in range(steps):
-                rows = order[step * batch :][share.start : share.stop]
-                crops = views(self.train.images[rows].to(device), epoch * steps + step, rows.to(device))[0]
+            for step in range(max(first, epoch * steps), (epoch + 1) * steps):
+                rows = order[step % steps * batch :][share.start : share.stop]
+                crops = views(self.train.images[rows].to(device), step, rows.to(device))[0]
                 yield (crops - shift) / scale, self.train.labels[rows].to(device)
+
+    def kept(
+        self, name: str, encoder: TappedEncoder, protocol: object, parts: dict[str, nn.Module | torch.optim.Optimizer]
+    ) -> Kept:
+        """The training of `parts` by a protocol, as far as it was kept."""
+
+        def what() -> str:
+            images = fingerprint_of(self.train, self.val)
+            return repr((protocol, images, fingerprint(encoder), self.mean, self.std, self.epochs, self.seed))
+
+        return self.keeper.kept(name, what, parts)
 
 
 @torch.enable_grad()
@@ -80,7 +101,7 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
     """Top-1 accuracy in [0, 1] by a framework's published linear protocol: a layer on the frozen encoder.
 
     A batch larger than the training set is cut to it, and the rate with it. What is read: see `readable`. Raises
-    UserError if memory does not suffice.
+    UserError if memory does not suffice, and Stopped after SIGINT or SIGTERM if the training is kept.
     """
     device = next(encoder.parameters()).device
     reads = readable(encoder, protocol)
@@ -90,17 +111,20 @@ def linear_sgd_top1(encoder: TappedEncoder, task: Task, protocol: LinearProtocol
     rate = protocol.base_lr * batch / 256
     optimiser = _optimiser(protocol.optimiser, layer, rate)
     total = epochs * (len(task.train) // batch)
-    with evaluating(encoder), Progress(total, "step", "linear-sgd", delay=2, leave=False) as bar:
-        for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
+    kept = task.kept("linear-sgd", encoder, protocol, {"layer": layer, "optimiser": optimiser})
+    if kept.result is not None:
+        return kept.result
+    batches = task.batches(encoder.image_size, epochs, batch, device, kept.step)
+    with evaluating(encoder), kept.steps(total, device) as steps:
+        for step, (crops, labels) in zip(steps, batches, strict=False):  # the steps end first
             with torch.no_grad():
                 features = torch.cat([read(encoder, part, *reads).float() for part in crops.split(CHUNK)])  # (B, C)
             share = protocol.warmup_epochs / protocol.epochs
             _set_rate(optimiser, rate * factor(step / total, share, protocol.drops))
             loss = _loss(layer(features), labels, protocol.label_smoothing)
             _step(optimiser, loss)
-            bar.update()
     x = extract_shared(encoder, task.val.images, task.mean, task.std, *reads)
-    return _top1(layer(x), task)
+    return kept.finish(_top1(layer(x), task))
 
 
 @torch.enable_grad()
@@ -113,7 +137,7 @@ def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     5 % warm-up, cosine, label smoothing 0.1. Unlike MAE: crops and flips are the only augmentation (there also RandAugment,
     random erasing, mixup and cutmix), the batch is 256 (1024), the layer reads the pooled feature (the mean over the
     patches) and begins with a standard deviation of 0.01 (2e-5), the rate ends at 0 (1e-6), and numbers are fp32 (fp16).
-    Raises UserError if memory does not suffice.
+    Raises UserError if memory does not suffice, and Stopped after SIGINT or SIGTERM if the training is kept.
     """
     device = next(encoder.parameters()).device
     model = copy.deepcopy(encoder).requires_grad_(True)
@@ -126,16 +150,19 @@ def finetune_top1(encoder: TappedEncoder, task: Task) -> float:
     total = epochs * (len(task.train) // batch)
     share = distributed.share(batch)
     draws.rows = torch.arange(share.start, share.stop, device=device)
+    kept = task.kept("finetune", encoder, None, {"model": model, "layer": layer, "optimiser": optimiser})
+    if kept.result is not None:
+        return kept.result
+    batches = task.batches(encoder.image_size, epochs, batch, device, kept.step)
     model.train()
-    with fork(task.seed, "finetune"), Progress(total, "step", "finetune", delay=2, leave=False) as bar:
-        for step, (crops, labels) in enumerate(task.batches(encoder.image_size, epochs, batch, device)):
+    with fork(task.seed, "finetune"), kept.steps(total, device) as steps:
+        for step, (crops, labels) in zip(steps, batches, strict=False):  # the steps end first
             draws.step = step
             _set_rate(optimiser, rate * factor(step / total, WARMUP))
             with fork(task.seed, f"finetune/{step}/{distributed.rank()}", device):  # dropout, if the encoder has any
                 loss = _loss(layer(model(crops, taps=False).pooled), labels, SMOOTHING)
             _step(optimiser, loss)
-            bar.update()
-    return _top1(layer(extract_shared(model, task.val.images, task.mean, task.std)), task)
+    return kept.finish(_top1(layer(extract_shared(model, task.val.images, task.mean, task.std)), task))
 
 
 def _finetune_groups(model: TappedEncoder, layer: nn.Linear) -> list[dict[str, Any]]:

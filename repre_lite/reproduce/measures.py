@@ -91,7 +91,7 @@ def _linear_sgd(subject: Subject) -> dict[str, Any]:
         return {"linear_sgd_top1": None}
     train, val = subject.source.labelled, subject.source.val
     assert train is not None and val is not None
-    task = Task(train, val, run.mean, run.std, seed=held.seed)
+    task = Task(train, val, run.mean, run.std, seed=held.seed, keeper=subject.keeper)
     return {"linear_sgd_top1": linear_sgd_top1(run.evaluated, task, _published(subject))}
 
 

@@ -116,6 +116,7 @@ def _measure(cell: Cell, out: Path, device: torch.device) -> None:
             found = PROTOCOLS[protocol].compute(subject)
             if distributed.is_main():
                 merge_summary(folder, found)
+            subject.keeper.forget()
             distributed.barrier()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.image_set import Source, choose
 from ..data.sources import load_source
 from ..evaluation import at_size, extract_shared
+from ..evaluation.kept import Keeper
 from ..evaluation.score import finite
 from ..recipes import Recipe
 from ..runs import Run, load_run
@@ -29,6 +30,7 @@ class Subject:
     def __init__(self, folder: Path, recipe: Recipe, transfer_data: str | None = None) -> None:
         self.folder, self.recipe, self.transfer_data = folder, recipe, transfer_data
         self.device = pick_device(recipe.device)
+        self.keeper = Keeper(folder)  # of a protocol that trains
 
     @functools.cached_property
     def run(self) -> Run:

@@ -88,9 +88,10 @@ class Progress:
     def _print(self, now: float) -> None:
         self._printed = now, self.done
         rate = (self.done - self._initial) / max(now - self._start, 1e-9)
-        left = max(0, self.total - self.done) / rate if rate else 0.0
         parts = [f"{self.unit} {self.done:,} of {self.total:,}", f"{rate:,.1f} {self.unit}s/s"]
-        parts += [f"{_duration(now - self._start)} elapsed", f"{_duration(left)} left"]
+        parts.append(f"{_duration(now - self._start)} elapsed")
+        if rate:
+            parts.append(f"{_duration(max(0, self.total - self.done) / rate)} left")
         text = ", ".join(parts + [self._values] * bool(self._values))
         print(f"{self.what}: {text}" if self.what else text, file=sys.stderr, flush=True)
 

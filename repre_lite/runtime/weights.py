@@ -1,9 +1,11 @@
-"""Weights loaded whole or not at all."""
+"""Weights loaded whole or not at all, and told from others."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -21,6 +23,14 @@ def load_whole(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> N
     if found:
         raise UserError(f"{name}: the weights do not fit: {found}; give the weights of this architecture")
     module.load_state_dict(tensors)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Changes if the weights of `module` do."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _listed(keys: list[str], most: int = 4) -> str:

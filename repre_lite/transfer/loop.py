@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..runtime import distributed
 from ..runtime.device import Precision, check_training_modes, pick_device, pick_precision, precise, set_threads
 from ..runtime.errors import NonFiniteError, UserError
 from ..runtime.randomness import fork
+from ..runtime.weights import fingerprint
 from .backbone import DenseBackbone
 from .settings import TransferRecipe, identity
 
@@ -160,14 +160,6 @@ def _task(name: str) -> Any:
     from .detection import Detection
 
     return Detection
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Changes if the weights of `module` do."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def parameter_groups(model: nn.Module, recipe: TransferRecipe) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from repre_lite.data import sources
 from repre_lite.data.image_set import ImageSet, Source
 from repre_lite.encoder import build_encoder
 from repre_lite.evaluation import supervised
+from repre_lite.evaluation.kept import Keeper
 from repre_lite.evaluation.supervised import (
     Draws,
     DropPath,
@@ -109,7 +110,7 @@ def test_both_linear_measures_of_a_table_read_the_same(size, width, wanted, monk
     given, asked, ran = task(), [], []
     source = Source("folder", given.train, given.val, MEAN, STD, 0, "", given.train)
     run = SimpleNamespace(evaluated=encoder, recipe=rl.recipe("scenes", "dino"), mean=MEAN, std=STD)
-    subject = SimpleNamespace(run=run, recipe=run.recipe, source=source, pooled=(None,) * 4,
+    subject = SimpleNamespace(run=run, recipe=run.recipe, source=source, pooled=(None,) * 4, keeper=Keeper(),
                               features=lambda *reads: asked.append(reads) or (None,) * 4)  # fmt: skip
     monkeypatch.setattr(measures, "linear_top1", lambda *features: (0.5, 1.0))
     monkeypatch.setattr(measures, "linear_sgd_top1", lambda network, task, protocol: ran.append(protocol) or 0.5)

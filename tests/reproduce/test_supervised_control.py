@@ -1,10 +1,14 @@
 """The supervised control: its precision, its draws, and images in memory or in files."""
 
+import json
+import signal
+
 import pytest
 import torch
 from small import SMALL, TINY
 
 import repre_lite as rl
+from repre_lite.evaluation import kept
 from repre_lite.reproduce import supervised
 from repre_lite.runtime.files import load_tensors
 from repre_lite.training.loop import Training
@@ -44,6 +48,18 @@ def test_gradients_are_scaled_if_the_precision_asks_for_it(tmp_path, monkeypatch
 def test_drop_path_is_drawn_by_seed_and_step(tmp_path):
     one, again = (trained(tmp_path, seed, drop_path=0.5) for seed in (0, 1))
     assert equal(one, again) and not equal(one, trained(tmp_path)) and not equal(one, trained(tmp_path, drop_path=0.4))
+
+
+def test_a_control_that_was_stopped_is_resumed(tmp_path, monkeypatch):
+    whole, answers = trained(tmp_path / "whole", drop_path=0.5), iter([0, signal.SIGTERM])
+    with monkeypatch.context() as patch, pytest.raises(rl.Stopped, match="supervised stopped at step 2 of 4"):
+        patch.setattr(kept, "agreed", lambda *arguments: next(answers))
+        trained(tmp_path / "stopped", drop_path=0.5)
+    assert equal(trained(tmp_path / "stopped", drop_path=0.5), whole)
+    metrics = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+               for name in ("whole", "stopped")]  # fmt: skip
+    assert metrics[0] == metrics[1] and [record["step"] for record in metrics[0]] == [1, 2, 3, 4]
+    assert not list((tmp_path / "stopped").glob("*.pt"))
 
 
 @pytest.mark.parametrize("changes", [{"precision": "fp64"}, {"precision": "bf16"}], ids=str)

@@ -31,6 +31,8 @@ def test_two_processes_equal_one(vit, street, tmp_path):
     alone, shared = one.pop("evaluation"), two.pop("evaluation")
     assert shared["seen"] <= 0.6 * alone["seen"], "images that the main process put through the encoder"
     assert alone["found"].keys() == shared["found"].keys() and "dense_miou_untrained" in alone["found"]
+    for found in (alone, shared):
+        assert found["resumed"] == pytest.approx(found["found"]["finetune_top1"], rel=1e-6)
     for name, value in alone["found"].items():
         if isinstance(value, dict):  # diversity: lists by measure
             assert all(shared["found"][name][what] == pytest.approx(each, rel=1e-4) for what, each in value.items())
