@@ -42,17 +42,24 @@ def mlp(
 
 
 class PrototypeHead(nn.Module):
-    """DINO's head: an MLP of 3 layers with GELU and without batch norm, a unit vector, its product with prototypes.
+    """DINO's head: an MLP of 3 layers with GELU, a unit vector, its product with prototypes.
 
-    (B, width) -> (B, prototypes). The last layer is weight-normalised and has no bias: `directions` (prototypes, out),
+    (B, width) -> (B, prototypes). `norm`: batch norm after each hidden layer, as the published code has it on request
+    (`--use_bn_in_head`). The last layer is weight-normalised and has no bias: `directions` (prototypes, out),
     scaled to unit length, times `gains` (prototypes, 1), which stay 1 if `unit`.
     """
 
-    def __init__(self, width: int, hidden: int, out: int, prototypes: int, unit: bool = True) -> None:
+    def __init__(
+        self, width: int, hidden: int, out: int, prototypes: int, unit: bool = True, norm: bool = False
+    ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, out)
-        )
+        modules: list[nn.Module] = []
+        for fan_in in (width, hidden):
+            modules.append(nn.Linear(fan_in, hidden))
+            if norm:
+                modules.append(BatchNorm1d(hidden))
+            modules.append(nn.GELU())
+        self.mlp = nn.Sequential(*modules, nn.Linear(hidden, out))
         truncated_normal(self.mlp)
         self.directions = nn.Parameter(nn.Linear(out, prototypes, bias=False).weight.detach())
         self.gains = nn.Parameter(torch.ones(prototypes, 1), requires_grad=not unit)

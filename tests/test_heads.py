@@ -46,3 +46,20 @@ def test_prototypes_score_cosines():
     assert torch.allclose(head(x), expected, atol=1e-6)
     assert not head.gains.requires_grad
     assert PrototypeHead(8, 16, 4, prototypes=5, unit=False).gains.requires_grad
+
+
+def test_batch_norm_of_prototypes_is_where_the_published_code_puts_it():
+    """facebookresearch/dino, vision_transformer.py, DINOHead with use_bn: linear, batch norm, GELU, twice; then linear."""
+    torch.manual_seed(0)
+    head = PrototypeHead(8, 16, 4, prototypes=5, norm=True).double()
+    kinds = [type(module).__name__ for module in head.mlp]
+    assert kinds == ["Linear", "BatchNorm1d", "GELU", "Linear", "BatchNorm1d", "GELU", "Linear"]
+    x = torch.randn(6, 8).double()
+    first, second, last = (head.mlp[i] for i in (0, 3, 6))
+    y = x
+    for linear in (first, second):
+        y = y @ linear.weight.T + linear.bias
+        y = nn.functional.gelu((y - y.mean(0)) / (y.var(0, unbiased=False) + 1e-5).sqrt())
+    y = y @ last.weight.T + last.bias
+    assert torch.allclose(head.project(x), y / y.norm(dim=1, keepdim=True), atol=1e-12)
+    assert not any("Norm" in type(module).__name__ for module in PrototypeHead(8, 16, 4, prototypes=5).mlp)

@@ -86,7 +86,8 @@ def long_multi_crop(size: int, patch: int) -> tuple[View, ...]:
 class DINO(Framework):
     """`prototypes`: width of the output; `temperature_warmup`: epochs over which the teacher's temperature rises from
     `teacher_start` to `teacher_temperature`; `frozen_epochs`: during which the last layer is frozen; `unit_prototypes`:
-    whether the last layer's rows keep length 1 (ViT-B) or learn it (ViT-S); `momentum`: base of the moving average."""
+    whether the last layer's rows keep length 1 (ViT-B) or learn it (ViT-S); `momentum`: base of the moving average;
+    `batch_norm`: whether the head has it."""
 
     row = Row(
         "none", "none", "none", "moving average, centred and sharpened", "target", "2 and local crops", "0 to infinity"
@@ -137,12 +138,13 @@ class DINO(Framework):
         frozen_epochs: int = 1,
         centre_momentum: float = 0.9,
         momentum: float = 0.996,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__(encoder)
         self.momentum, self.centre_momentum, self.frozen_epochs = momentum, centre_momentum, frozen_epochs
         self.student_temperature = student_temperature
         self.teacher_schedule = (teacher_start, teacher_temperature, temperature_warmup)
-        self.head = PrototypeHead(encoder.width, hidden, out, prototypes, unit_prototypes)
+        self.head = PrototypeHead(encoder.width, hidden, out, prototypes, unit_prototypes, batch_norm)
         self.target_encoder, self.target_head = target_of(self.online), target_of(self.head)
         self.epoch = 0
         self.centre: Tensor
@@ -171,18 +173,20 @@ class DINO(Framework):
 
     def contrast(self, features: list[Features], views: Sequence[Tensor]) -> Contrast:
         """The cross-entropy between every global crop's teacher and every other crop's student."""
-        z = [self.head.project(f.pooled) for f in features]  # (B, out) each, of unit length
-        student = [self.head.score(vector) for vector in z]  # (B, prototypes) each
+        # the heads see all crops at once, as in the published code, and so does their batch norm
+        z = self.head.project(torch.cat([f.pooled for f in features]))  # (views * B, out), of unit length
+        student = self.head.score(z).unflatten(0, (len(views), -1))  # (views, B, prototypes)
         with torch.no_grad():
-            teacher = [self.target_head(f.pooled) for f in encode_views(self.target_encoder, views[:GLOBAL])]
-        with no_autocast(student[0]):
-            s, t = at_least_fp32(torch.stack(student)), at_least_fp32(torch.stack(teacher))  # (views, B, prototypes)
+            pooled = torch.cat([f.pooled for f in encode_views(self.target_encoder, views[:GLOBAL])])
+            teacher = self.target_head(pooled).unflatten(0, (GLOBAL, -1))  # (GLOBAL, B, prototypes)
+        with no_autocast(student):
+            s, t = at_least_fp32(student), at_least_fp32(teacher)
             loss = dino_cross_entropy(s, t, self.centre, self.student_temperature, self.teacher_temperature)
             self.seen = t.mean((0, 1))[None]  # (1, prototypes)
             log_p = ((t - self.centre) / self.teacher_temperature).log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1).mean()
         monitors = {"teacher_entropy": entropy, "teacher_student_kl": loss.detach() - entropy}
-        return Contrast(loss, z[0].detach(), monitors | over_chance(loss, math.log(s.shape[-1])))
+        return Contrast(loss, z[: len(views[0])].detach(), monitors | over_chance(loss, math.log(s.shape[-1])))
 
     def drop_gradients(self) -> None:
         """Freeze the last layer in the first epochs."""

@@ -27,7 +27,7 @@ class SimSiam(Framework):
     """`hidden`: width inside the projector (None: the encoder's); `out`: of z; `bottleneck`: inside the predictor."""
 
     row = Row("none", "none", "2 layers, bottleneck", "none", "second branch", "2", "-1 to 1")
-    small = {"base_lr": 2e-3, "weight_decay": 0.1, "method": {"out": 512, "bottleneck": 128}}
+    small = {"base_lr": 2e-3, "weight_decay": 0.1, "method": {"out": 2048, "bottleneck": 512}}
     published = {"vit_small": OURS, "vit_base": OURS, "swin_tiny": OURS}
     loss_floor = -1.0
     watch = "a loss near -1 while embedding_std goes to 0 is a collapse: lower the learning rate"

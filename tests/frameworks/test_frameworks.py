@@ -74,8 +74,10 @@ def heads(framework, views):
         if hasattr(f, "target_projector"):
             out["t"] = [f.target_projector(f.target_encoder(v, taps=False).pooled) for v in views]
         if hasattr(f, "head"):
-            out["s"] = [f.head(x) for x in pooled]
-            out["t"] = [f.target_head(f.target_encoder(v, taps=False).pooled) for v in views[:2]]
+            # the published head sees all crops at once
+            out["s"] = list(f.head(torch.cat(pooled)).chunk(len(views)))
+            teacher = torch.cat([f.target_encoder(v, taps=False).pooled for v in views[:2]])
+            out["t"] = list(f.target_head(teacher).chunk(2))
     return out
 
 
@@ -141,6 +143,17 @@ def test_loss_is_the_published_one(name, arch):
     if name == "dino":
         framework.centre += 0.05 * torch.randn_like(framework.centre)
     assert framework(views).loss.item() == pytest.approx(reference(name, framework, views), abs=1e-9)
+
+
+def test_batch_norm_in_dinos_head_sees_all_crops():
+    """As in the published code, whose head is applied to the concatenated features of the student, and of the teacher."""
+    framework, views = build("dino", batch_norm=True), some_views("dino")
+    loss = framework(views).loss.item()
+    assert loss == pytest.approx(reference("dino", framework, views), abs=1e-9)
+    with torch.no_grad():
+        pooled = [framework.online(view, taps=False).pooled for view in views]
+        together, apart = framework.head(torch.cat(pooled)), torch.cat([framework.head(x) for x in pooled])
+    assert (together - apart).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", SEVEN)

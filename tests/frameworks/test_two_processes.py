@@ -26,7 +26,7 @@ def test_two_processes_equal_one(tmp_path):
     one = results([sys.executable], tmp_path / "one.json")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     two = results(torchrun, tmp_path / "two.json")
-    assert one.keys() == two.keys() and len(one) == 15
+    assert one.keys() == two.keys() and len(one) == 16
     for arm in one:
         for a, b in zip(one[arm]["losses"], two[arm]["losses"], strict=True):
             assert a == pytest.approx(b, abs=1e-8), arm

@@ -16,11 +16,11 @@ from repre_lite.runtime import distributed
 from repre_lite.training.loop import training_steps
 
 
-def run(name, reconstruction, source):
+def run(name, reconstruction, source, **method):
     encoder = TINY | ({"dynamic_img_size": True} if name == "dino" else {})
     recipe = rl.recipe(
         "scenes", name, reconstruction=reconstruction, steps=5, batch_size=12, train_images=60, drop_path=0.0,
-        precision="fp64", device="cpu", encoder=encoder, method=SMALL[name],
+        precision="fp64", device="cpu", encoder=encoder, method=SMALL[name] | method,
     )  # fmt: skip
     losses, gauges = [], []
     for step in training_steps(recipe, source):
@@ -37,6 +37,7 @@ def main(out):
     for name in FRAMEWORKS:
         for reconstruction in ("multi",) if name == "none" else ("none", "multi"):
             results[f"{name} {reconstruction}"] = run(name, reconstruction, source)
+    results["dino with batch norm"] = run("dino", "multi", source, batch_norm=True)
     if distributed.is_main():
         with open(out, "w") as stream:
             json.dump(results, stream)
