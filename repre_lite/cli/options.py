@@ -31,7 +31,7 @@ OTHERS = (
     "transfer_data",
     "dry_run",
 )  # named in messages, and no field of a recipe
-READING = ("pretrain", "plan")  # the verbs with an option for every field of a recipe
+READING = ("pretrain", "plan", "reproduce")  # the verbs that can be told to skip images and to open large ones
 
 
 def flag(name: str) -> str:
@@ -128,13 +128,13 @@ def in_options(message: str) -> str:
 def for_verb(message: str, verb: str) -> str:
     """A message of the library without the remedies that a verb has no option for: those of unreadable and large images,
     and smaller batches, which would make other runs than those of a table."""
-    if verb in READING:
-        return message
     if verb == "reproduce" and message.startswith("out of memory"):
         message = message.partition(": ")[0]
         message += (
             ": start several processes with torchrun, which share each batch, or use activation_checkpointing=True or "
             "device='cpu'" if "GPU" in message else ": use fewer jobs= or activation_checkpointing=True"
         )  # fmt: skip
+    if verb in READING:
+        return message
     message = message.partition(", or use skip_unreadable=True")[0]
     return message.replace("give a larger max_pixels= or scale the image down", "scale the image down")

@@ -10,7 +10,8 @@ from ..recipes.recipe import SIZES
 from ..reproduce.cells import TABLES
 from .options import add_settings
 
-OPEN = ("device", "images", "workers", "activation_checkpointing")  # settings that every table leaves open
+# settings that every table leaves open
+OPEN = ("device", "images", "workers", "activation_checkpointing", "skip_unreadable", "max_pixels")
 
 
 def add_reproduce(verbs: Any) -> None:

@@ -92,7 +92,7 @@ def test_a_verb_is_not_told_of_options_that_it_lacks(tmp_path):
     ):
         with pytest.raises(UserError) as told:
             read_image(tmp_path / name, decoding)
-        assert for_verb(str(told.value), "pretrain") == str(told.value)
+        assert for_verb(str(told.value), "pretrain") == for_verb(str(told.value), "reproduce") == str(told.value)
         assert for_verb(str(told.value), "evaluate").endswith(rest)
 
 

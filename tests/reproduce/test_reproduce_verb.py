@@ -39,6 +39,9 @@ def test_options_reach_the_recipes(planned, tmp_path, capsys):
         "--images",
         "cached",
         "--activation-checkpointing",
+        "--skip-unreadable",
+        "--max-pixels",
+        "900000000",
     ]
     assert (
         main(["reproduce", "table3", "--scale", "cifar10", "--seeds", "2", "--only", "*dino*multi*", *options, *out])
@@ -50,6 +53,7 @@ def test_options_reach_the_recipes(planned, tmp_path, capsys):
         recipe = cell.recipe
         assert (recipe.steps, recipe.train_images, recipe.size, recipe.device) == (40, 500, "small", "cpu")
         assert (recipe.workers, recipe.images, recipe.activation_checkpointing) == (3, "cached", True)
+        assert (recipe.skip_unreadable, recipe.max_pixels) == (True, 900_000_000)
         assert cell.transfer_data == "masks"
     assert made.name == "table3" and folder == tmp_path / "new" and not folder.exists()
     assert capsys.readouterr().out == "planned\n"
