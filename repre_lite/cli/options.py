@@ -31,7 +31,7 @@ OTHERS = (
     "transfer_data",
     "dry_run",
 )  # named in messages, and no field of a recipe
-READING = ("pretrain", "plan", "reproduce")  # the verbs that can be told to skip images and to open large ones
+READING = ("pretrain", "plan", "reproduce")  # the verbs with options for unreadable and large images
 
 
 def flag(name: str) -> str:
