@@ -1,8 +1,8 @@
 """The rules of the doctor: each names one thing that is wrong, with the numbers that say so and one remedy.
 
 A rule returns None if it sees nothing, if a number was not logged, or if it is too early to tell. Its thresholds lie between
-what healthy and sabotaged runs log (`scripts/check_doctor.py`), but for one of twenty sabotaged ones, which is called
-healthy: DINO without centring.
+what healthy and sabotaged runs log (`scripts/check_doctor.py`), but for two of twenty sabotaged ones: DINO without centring
+is called healthy, and with a flat teacher at chance rather than collapsed.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class DINO(Framework):
     )
     small = {
         "base_lr": 2e-3, "weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "clip_each": True,
-        "method": {"hidden": 512, "out": 128, "prototypes": 1024, "momentum": 0.99, "frozen_epochs": 0},
+        "method": {"hidden": 512, "out": 128, "prototypes": 1024, "momentum": 0.99, "frozen_epochs": 0, "batch_norm": True},
     }  # fmt: skip
     published = {
         "vit_small": Published(SOURCE, VIT_S),
