@@ -16,9 +16,11 @@ CLIPPED = ["moby", "dino"]  # the two that clip: all parameters together, each b
 
 
 def training(name, **overrides):
-    encoder = TINY | ({"dynamic_img_size": True} if name == "dino" else {})
+    encoder, method = TINY, SMALL[name]
+    if name == "dino":  # batch norm over 8 embeddings that are nearly equal would amplify what float64 rounds
+        encoder, method = encoder | {"dynamic_img_size": True}, method | {"batch_norm": False}
     values = {"arch": "vit_micro", "steps": 10, "batch_size": 8, "warmup_epochs": 0.0, "drop_path": 0.0}
-    values |= {"precision": "fp64", "device": "cpu", "encoder": encoder, "method": SMALL[name], "decoder_width": 8}
+    values |= {"precision": "fp64", "device": "cpu", "encoder": encoder, "method": method, "decoder_width": 8}
     recipe = rl.recipe("scenes", name, **(values | overrides))
     return Training(recipe, Source("scenes", ImageSet(IMAGES, None, ()), None, *IMAGENET, 0, ""))
 
