@@ -177,7 +177,7 @@ class DINO(Framework):
         z = self.head.project(torch.cat([f.pooled for f in features]))  # (views * B, out), of unit length
         student = self.head.score(z).unflatten(0, (len(views), -1))  # (views, B, prototypes)
         with torch.no_grad():
-            pooled = torch.cat([f.pooled for f in encode_views(self.target_encoder, views[:GLOBAL])])
+            pooled = torch.cat([f.pooled for f in encode_views(self.target_encoder, views[:GLOBAL])])  # (GLOBAL * B, C)
             teacher = self.target_head(pooled).unflatten(0, (GLOBAL, -1))  # (GLOBAL, B, prototypes)
         with no_autocast(student):
             s, t = at_least_fp32(student), at_least_fp32(teacher)
