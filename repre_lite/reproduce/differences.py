@@ -1,12 +1,17 @@
-"""Paired differences and their intervals as a figure: a row for each measure, a mark for each line of the table."""
+"""Paired differences and their intervals as figures.
+
+`draw`: a row for each measure, a mark for each line of the table. `draw_choices`: a row for each line, an axis for each
+measure.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from ..visualize.kit import palette
@@ -14,14 +19,20 @@ from .measures import MEASURES
 from .tables import Result
 
 STEP = 0.22  # between the lines of a row, in rows
+CHOSEN = ("knn_top1", "dense_miou", "patch_cosine", "reconstruction_error")  # measures of `ablations` that are drawn
+MANY, FEW = (palette.series(0), "{} pairs"), (palette.series(1), "fewer pairs: exploratory")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference of the line `name` to its base in a measure, with its interval, in points of 100."""
+    """The mean difference of a line to its base in a measure, over `pairs` seeds, with its interval, both NaN for one pair.
+
+    `labels`: the first columns of the line. Accuracies are in points of 100.
+    """
 
     measure: str
-    name: str
+    labels: tuple[str, ...]
+    pairs: int
     mean: float
     low: float
     high: float
@@ -33,43 +44,78 @@ class Difference:
 
 
 def read(path: Path) -> list[Difference]:
-    """The differences of a TABLE-SCALE.csv that have an interval, of the measures that are fractions of 1."""
+    """The differences of a TABLE-SCALE.csv."""
     with path.open(encoding="utf-8", newline="") as stream:
         head, *rows = csv.reader(stream)
     lines = [dict(zip(head, row, strict=True)) for row in rows]
     return [
-        Difference(line["measure"], line[head[1]], *(100 * float(line[key]) for key in ("difference", "low", "high")))
+        _difference(
+            line["measure"], tuple(line[name] for name in head[1 : head.index("cells")]), int(line["pairs"]),
+            *(float(line[key] or nan) for key in ("difference", "low", "high")),
+        )
         for line in lines
-        if line["low"] not in ("", "nan") and MEASURES[line["measure"]].kind == "%"
-    ]
+        if line["difference"]
+    ]  # fmt: skip
 
 
 def of(held: Sequence[Result]) -> list[Difference]:
     """The same from the results of a table."""
     return [
-        Difference(one.measure, one.line.labels[0], *(100 * (mean + side * half) for side in (0, -1, 1)))
+        _difference(one.measure, one.line.labels, one.found.n, mean, mean - half, mean + half)
         for one in held
-        if one.found is not None and (mean := one.found.mean) is not None and (half := one.found.half) is not None
-        if isfinite(half) and MEASURES[one.measure].kind == "%"
+        if one.found is not None and (mean := one.found.mean) is not None
+        for half in [nan if one.found.half is None else one.found.half]
     ]
 
 
+def _difference(measure: str, labels: tuple[str, ...], pairs: int, *values: float) -> Difference:
+    unit = 100 if MEASURES[measure].kind == "%" else 1
+    return Difference(measure, labels, pairs, *(unit * value for value in values))
+
+
 def draw(axis: Any, found: Sequence[Difference], title: str = "") -> None:
-    """Draw the differences on an axis of matplotlib: filled marks where the interval excludes 0, hollow ones elsewhere."""
+    """Draw the accuracies on an axis of matplotlib: filled marks where the interval excludes 0, hollow ones elsewhere."""
+    found = [one for one in found if MEASURES[one.measure].kind == "%" and isfinite(one.low)]
     measures = list(dict.fromkeys(one.measure for one in found))
-    names = list(dict.fromkeys(one.name for one in found))
+    names = list(dict.fromkeys(one.labels[0] for one in found))
     for index, name in enumerate(names):
         style = palette.series(index)
-        for one in (one for one in found if one.name == name):
+        for one in (one for one in found if one.labels[0] == name):
             row = measures.index(one.measure) + STEP * (index - (len(names) - 1) / 2)
-            axis.plot([one.low, one.high], [row, row], color=style.colour, linewidth=1.5)
-            axis.plot(
-                one.mean, row, style.marker, color=style.colour, markersize=6,
-                markerfacecolor=style.colour if one.shown else "none",
-            )  # fmt: skip
+            _mark(axis, one, row, style)
         axis.plot([], [], style.marker, color=style.colour, label=name)
+    _finish(axis, [MEASURES[name].label.replace(", ", ",\n") for name in measures], title)
+
+
+def draw_choices(axes: Sequence[Any], found: Sequence[Difference], measures: Sequence[str], claims: int) -> None:
+    """Draw one measure on each of the axes, with a row for each line; marks as in `draw`.
+
+    Lines with `claims` pairs or more, and those with fewer, which are exploratory, have a colour each. One pair alone has
+    no interval.
+    """
+    rows = list(dict.fromkeys(one.labels for one in found))
+    for axis, measure in zip(axes, measures, strict=True):
+        for style, name, enough in ((*MANY, True), (*FEW, False)):
+            for one in (one for one in found if one.measure == measure and (one.pairs >= claims) == enough):
+                _mark(axis, one, rows.index(one.labels), style)
+            axis.plot([], [], style.marker, color=style.colour, label=name.format(claims))
+        _finish(axis, [": ".join(labels) for labels in rows], fill(MEASURES[measure].label, 22))
+        axis.locator_params(axis="x", nbins=3)
+        axis.set_xlabel("points" if MEASURES[measure].kind == "%" else "")
+
+
+def _mark(axis: Any, one: Difference, row: float, style: palette.Style) -> None:
+    if isfinite(one.low):
+        axis.plot([one.low, one.high], [row, row], color=style.colour, linewidth=1.5)
+    axis.plot(
+        one.mean, row, style.marker, color=style.colour, markersize=6,
+        markerfacecolor=style.colour if one.shown else "none",
+    )  # fmt: skip
+
+
+def _finish(axis: Any, rows: Sequence[str], title: str) -> None:
     axis.axvline(0, color=palette.ink(), linewidth=0.8)
-    axis.set_yticks(range(len(measures)), [MEASURES[name].label.replace(", ", ",\n") for name in measures])
-    axis.set_ylim(len(measures) - 0.5, -0.5)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_title(title, fontsize=10)

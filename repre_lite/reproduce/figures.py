@@ -11,7 +11,7 @@ from ..report.pieces import plot, text
 from ..runs import load_run
 from ..runtime.progress import say
 from ..visualize.kit.extra import MissingExtraError
-from .cells import Table
+from .cells import Table, primary
 from .folders import BROKEN, done, folder_of, summary_of
 from .measures import MEASURES
 from .tables import Result, results
@@ -20,7 +20,7 @@ SEED = 0  # whose runs figure 4 shows
 
 
 def figure(table: Table, out: Path) -> str:
-    """The figure of `figure3`, `figure4` or `local` as HTML; empty for other tables, and if its cells or packages are not there."""
+    """The figure of `figure3`, `figure4`, `local` or `ablations` as HTML; empty for other tables, and if its cells or packages are not there."""
     try:
         if table.name == "figure3":
             return _improvements(table, results(table, out))
@@ -28,6 +28,8 @@ def figure(table: Table, out: Path) -> str:
             return _attention_and_map(table, out)
         if table.name == "local":
             return _differences(results(table, out))
+        if table.name == "ablations":
+            return _choices(table, results(table, out))
     except MissingExtraError as error:
         say(f"{table.name}: left out, {error}")
     return ""
@@ -72,6 +74,23 @@ def _differences(held: Sequence[Result]) -> str:
     axis.set_xlabel("difference with its interval, points; filled if 0 is outside")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return plot(svg(figure, "The difference of each arm to detached, with its interval, by measure"), "Differences")
+
+
+def _choices(table: Table, held: Sequence[Result]) -> str:
+    """What each choice makes of the difference between the framework with and without the branch."""
+    from ..visualize.kit.drawing import Figure, svg
+    from .differences import CHOSEN, draw_choices, of
+
+    found = of(held)
+    if not found:
+        return ""
+    measures = [name for name in CHOSEN if name in table.measures]
+    figure = Figure(10, 0.36 * len({one.labels for one in found}) + 1.5, "constrained")
+    axes = figure.subplots(1, len(measures), sharey=True)
+    draw_choices(axes, found, measures, primary()["seeds"])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    said = "With RePre minus without, with its interval, by choice and measure; filled if 0 is outside"
+    return plot(svg(figure, said), "Choices")
 
 
 def _attention_and_map(table: Table, out: Path) -> str:

@@ -124,19 +124,54 @@ def test_the_page_of_local_shows_what_each_arm_gains(tmp_path):
     assert 'aria-label="Differences"' in page and "k-NN top-1</text>" in page.replace("<!-- ", "").replace(
         " -->", "</text>"
     )
-    found = {one.name: one for one in differences.read(tmp_path / "local-scenes.csv")}
-    assert set(found) == {"single", "multi"} and {one.measure for one in found.values()} == {"knn_top1"}
+    read = differences.read(tmp_path / "local-scenes.csv")
+    found = {one.labels[0]: one for one in read if one.measure == "knn_top1"}
+    assert {one.measure for one in read} == {"knn_top1", "patch_cosine"} and all(one.pairs == 3 for one in read)
     multi = found["multi"]
     assert (multi.mean, multi.low, multi.high) == pytest.approx((2, 2 - 2.48414, 2 + 2.48414), abs=1e-4)
     assert found["single"].shown and not multi.shown
     axis = Figure().subplots()
-    differences.draw(axis, list(found.values()))
+    differences.draw(axis, read)
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["k-NN top-1"]
     marks = {line.get_marker(): line for line in axis.lines if len(line.get_xdata()) == 1}
     assert marks["o"].get_xdata()[0] == pytest.approx(2) and marks["s"].get_xdata()[0] == pytest.approx(2)
     faces = [marks[name].get_markerfacecolor() for name in "os"]
     assert faces[0] == marks["o"].get_color() and faces[1] == "none"  # filled, hollow
     bars = [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
     assert [multi.low, multi.high] in bars
+
+
+def test_the_page_of_the_ablations_shows_what_each_choice_changes(tmp_path):
+    """Eight pairs of MoCo v3 that differ by 2 points each; one pair of SimCLR, which has a mark and no interval."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    made = table("ablations", "scenes", 8)
+    assert figure(made, tmp_path) == ""
+    finished = {"local-scenes-moco_v3-vit_micro-detached": 8, "local-scenes-moco_v3-vit_micro-multi": 8,
+                "local-scenes-simclr-vit_micro-detached": 1, "local-scenes-simclr-vit_micro-multi": 1}  # fmt: skip
+    for cell in (cell for cell in made.cells if cell.seed < finished.get(cell.line, 0)):
+        folder = folder_of(cell, tmp_path)
+        folder.mkdir(parents=True)
+        gain = (0.02 + 0.001 * (-1) ** cell.seed) * cell.line.endswith("multi")
+        held = {"finished": True, "knn_top1": 0.5 + gain, "dense_miou": 0.4, "patch_cosine": 0.9 - gain}
+        (folder / "summary.json").write_text(json.dumps(held))
+    paths = {path.suffix: path for path in command.write_table(made, tmp_path)}
+    page = paths[".html"].read_text("utf-8")
+    assert 'aria-label="Choices"' in page and "framework: SimCLR" in page and "framework: BYOL" not in page
+    found = differences.read(tmp_path / "ablations-scenes.csv")
+    measures = ("knn_top1", "patch_cosine")
+    axes = Figure().subplots(1, 2)
+    differences.draw_choices(axes, found, measures, 8)
+    for axis, sign in zip(axes, (2, -0.02), strict=True):
+        marks = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_xdata()) == 1}
+        assert marks[0].get_xdata()[0] == pytest.approx(sign) and marks[1].get_xdata()[0] == pytest.approx(1.05 * sign)
+        assert marks[0].get_markerfacecolor() == differences.MANY[0].colour  # filled: the interval excludes 0
+        assert marks[1].get_markerfacecolor() == "none" and marks[1].get_color() == differences.FEW[0].colour
+        bars = [
+            line for line in axis.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
+        ]
+        assert [list(line.get_ydata()) for line in bars] == [[0, 0]]
 
 
 def test_a_folder_is_counted_once_however_many_cells_there_are(monkeypatch, tmp_path):
