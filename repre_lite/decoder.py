@@ -12,7 +12,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .encoder import TappedEncoder, check_tapped, is_hierarchical, no_taps, unwrap
+from .backbone import autocast_on, check_tapped, is_hierarchical, no_taps, unwrap
+from .encoder import TappedEncoder
 from .initialise import DECODER_INITS, he_initialise, truncated_normal
 from .runtime.errors import UserError
 

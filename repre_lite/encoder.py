@@ -10,7 +10,19 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
+from .backbone import (
+    check_gathered,
+    check_images,
+    check_pooled,
+    check_unsharded,
+    check_whole,
+    is_hierarchical,
+    patch_of,
+    square,
+    unwrap,
+)  # fmt: skip
 from .initialise import POSITIONS, fix_sincos_positions, freeze_projection, initialise_encoder
 from .runtime.distributed import world_size
 from .runtime.errors import UserError, first_line
@@ -39,6 +51,14 @@ class Features(NamedTuple):
 
 
 torch.serialization.add_safe_globals([Taps, Features])  # saved features load by torch.load's default, tensors only
+register_pytree_node(  # what torch.export asks for, and torch.func; torch has no public name for it
+    Taps,
+    lambda taps: (list(taps), taps.indices),
+    lambda maps, indices: Taps(maps, tuple(indices)),
+    serialized_type_name="repre_lite.Taps",
+    to_dumpable_context=list,
+    from_dumpable_context=tuple,
+)
 
 
 def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> Features:
@@ -49,22 +69,32 @@ def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = 
     (ViT), the average over patches (Swin). Taps are the blocks' raw outputs, before any norm, without class token.
 
     Wrappers (`torch.compile`, an averaged model) are unwrapped. Raises UserError for a backbone inside
-    DistributedDataParallel, whose gradients would not be averaged, for a module that is not a timm ViT or Swin, and for
-    images, indices or dropped patches that give no maps.
+    DistributedDataParallel, whose gradients would not be averaged, or sharded by itself, for a module that is not a timm
+    ViT or Swin, and for images, indices, pooling or dropped patches that give no features.
     """
     if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
         raise UserError(
             "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
             "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that, and wrap the branch"
         )
-    if images.ndim != 4 or not images.is_floating_point():
-        raise UserError(f"images {tuple(images.shape)} of {images.dtype}: give normalised floats (B, 3, H, W)")
+    if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
+        raise UserError(
+            "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
+            "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that, and wrap the branch"
+        )
     model: Any = unwrap(backbone)
+    check_images(model, images)
+    check_gathered(model)
+    check_pooled(model)
     indices = tap_indices(model) if indices is None else _levels(model, indices, "indices")
-    if not indices:
-        return Features(model.forward_head(model.forward_features(images), pre_logits=True), Taps())
-    _check_whole(model)
-    final, maps = model.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")
+    if indices:
+        check_whole(model)
+    try:
+        if not indices:
+            return Features(model.forward_head(model.forward_features(images), pre_logits=True), Taps())
+        final, maps = model.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")
+    except AssertionError as error:  # timm's, about the size
+        raise UserError(f"images {tuple(images.shape)} do not fit this backbone: {first_line(error).rstrip('.')}; resize them, or create it with dynamic_img_size=True (a ViT) or strict_img_size=False (a Swin)") from None  # fmt: skip
     return Features(model.forward_head(final, pre_logits=True), Taps(maps, indices))
 
 
@@ -105,40 +135,6 @@ def _levels(backbone: nn.Module, chosen: Sequence[int], name: str, least: int = 
     return tuple(found)
 
 
-def is_hierarchical(backbone: nn.Module) -> bool:
-    """True for a Swin, whose stages shrink the patch grid; False for a ViT, whose blocks keep it."""
-    reductions = {stage["reduction"] for stage in unwrap(backbone).feature_info}  # type: ignore[union-attr]
-    return len(reductions) > 1
-
-
-def unwrap(backbone: nn.Module) -> nn.Module:
-    """The timm model inside wrappers that keep it as `module`. Raises UserError if there is none."""
-    model = backbone
-    while not hasattr(model, "forward_intermediates") or not hasattr(model, "patch_embed"):
-        inner = getattr(model, "module", None)
-        if not isinstance(inner, nn.Module):
-            raise no_taps(model)
-        model = inner
-    return model
-
-
-def check_tapped(encoder: nn.Module) -> None:
-    """Raise UserError for a plain backbone, which does not say where it is tapped."""
-    if not hasattr(encoder, "tap_grids"):
-        raise UserError(f"{type(encoder).__name__} is no encoder with taps; give TappedEncoder(backbone, image_size)")
-
-
-def no_taps(model: nn.Module) -> UserError:
-    """The error for a model of another kind."""
-    return UserError(f"{type(model).__name__} is not a timm ViT or Swin, so it has no taps; choose another backbone")
-
-
-def _check_whole(model: Any) -> None:
-    """Raise UserError if blocks now see some of the patches only, which form no map."""
-    if model.training and getattr(getattr(model, "patch_drop", None), "prob", 0):
-        raise UserError("this backbone drops patches while training, so its taps are no maps; use patch_drop_rate=0")
-
-
 class TappedEncoder(nn.Module):
     """A timm backbone together with the places where it is tapped.
 
@@ -155,6 +151,7 @@ class TappedEncoder(nn.Module):
         self.backbone = backbone
         self.image_size = square(image_size)
         self.tap_indices = tap_indices(backbone, taps, tap_blocks)
+        check_pooled(unwrap(backbone))
         self.width: int = unwrap(backbone).num_features  # type: ignore[assignment]
         self.patch = patch_of(backbone)
         if image_size % self.patch:
@@ -192,7 +189,8 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     The forward pass runs on the meta device, which knows shapes and computes nothing; a ViT's blocks are all alike, so
     its first answers for all. Raises UserError for an image size that the backbone does not take.
     """
-    _check_whole(unwrap(backbone))
+    check_whole(unwrap(backbone))
+    check_unsharded(unwrap(backbone))
     measured = indices if is_hierarchical(backbone) else [0]
     maps = _Maps(backbone, measured)
     tensors = chain(maps.named_parameters(), maps.named_buffers())
@@ -205,26 +203,6 @@ def tap_shapes(backbone: nn.Module, image_size: int, indices: Sequence[int]) -> 
     if any(h != w for _, h, w in shapes):
         raise UserError(f"this backbone has {shapes[0][1]} x {shapes[0][2]} patches; choose one with square patches")
     return [(channels, h) for channels, h, _ in shapes] * (len(indices) // len(shapes))
-
-
-def square(image_size: Any) -> int:
-    """`image_size` as a whole number. Raises UserError for anything else, such as (H, W)."""
-    try:
-        side = operator.index(image_size)
-    except TypeError:
-        side = 0
-    if side < 1:
-        raise UserError(f"image_size={image_size}: give one whole number of pixels; images are square")
-    return side
-
-
-def patch_of(backbone: nn.Module) -> int:
-    """The side in pixels of the patch each vector of the first map stands for; a ResNet below a ViT counts."""
-    embed: Any = unwrap(backbone).patch_embed
-    try:
-        return int(embed.feat_ratio() if hasattr(embed, "feat_ratio") else embed.patch_size[0])
-    except (AttributeError, TypeError):  # a relative of the ViT: XCiT, Hiera, MViT ...
-        raise no_taps(unwrap(backbone)) from None
 
 
 # Name -> (timm name, arguments of ours). The arguments that depend on the image size are filled in by `architecture`.

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from small import TINY
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.optim.swa_utils import AveragedModel
 
 from repre_lite.decoder import ReconstructionDecoder
@@ -197,6 +198,17 @@ def test_taps_are_a_tuple_that_survives_copies():
     assert type(taps)(tap * 2 for tap in taps).indices == ()  # what helpers do that rebuild containers
 
 
+@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
+def test_taps_go_through_what_takes_containers_apart(name):
+    encoder = build_encoder(name, 32).eval()
+    expected, program = encoder(images()), torch.export.export(encoder, (images(),))
+    exported = program.module()(images())
+    assert torch.allclose(exported.taps[1], expected.taps[1], atol=1e-5)
+    assert exported.taps.indices == expected.taps.indices
+    each = torch.func.vmap(lambda image: encoder(image[None]))(images())
+    assert torch.allclose(each.taps[1][:, 0], expected.taps[1], atol=1e-5)
+
+
 def test_encode_leaves_a_plain_backbone_plain():
     backbone = tiny_vit()
     before = set(backbone.state_dict())
@@ -244,6 +256,25 @@ def test_data_parallel_that_would_not_average_gradients_is_refused():
             encode(wrapped, images())
         with torch.no_grad():
             assert len(encode(wrapped, images()).taps) == 4
+
+
+def test_a_backbone_sharded_by_fsdp(tmp_path):
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+        encoder, alone = TappedEncoder(tiny_vit(), 32), tiny_vit()
+        expected = encoder(images()).taps[3]
+        fully_shard(encoder, mesh=mesh)
+        assert torch.equal(encoder(images()).taps[3], expected)
+        fully_shard(alone, mesh=mesh)
+        with pytest.raises(UserError, match=r"shard TappedEncoder\(backbone, image_size\) instead"):
+            encode(alone, images())
+        with pytest.raises(UserError, match="create TappedEncoder and ReconstructionBranch before fully_shard"):
+            TappedEncoder(alone, 32)
+        register_fsdp_forward_method(alone, "forward_intermediates")
+        assert len(encode(alone, images()).taps) == 4
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_encode_and_taps_compile_into_one_graph():
@@ -316,6 +347,56 @@ def test_images_that_are_none_are_refused():
             encode(tiny_vit(), wrong)
     with pytest.raises(UserError, match="in_chans=3"):
         TappedEncoder(tiny_vit(in_chans=1), 32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (images().numpy(), "type ndarray: give a tensor"),
+        (images().double(), r"torch.float64 for a backbone in torch.float32; give images.to\(torch.float32\)"),
+        (images()[:, :1], r"this backbone reads \(B, 3, H, W\)"),
+        (images().permute(0, 2, 3, 1), r"this backbone reads \(B, 3, H, W\)"),
+        (images(64), "do not fit this backbone: .*64.*; resize them"),
+    ],
+)
+def test_images_that_do_not_fit_the_backbone_are_one_clear_line(wrong, message):
+    for indices in (None, ()):
+        with pytest.raises(UserError, match=message) as caught:
+            encode(tiny_vit(), wrong, indices)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_autocast_converts_images():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert len(encode(tiny_vit(), images().bfloat16()).taps) == 4
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "swinv2_cr_tiny_ns_224"])
+def test_a_backbone_that_does_not_pool_is_refused(name):
+    with torch.device("meta"):
+        backbone = timm.create_model(name, num_classes=0, global_pool="")
+        for use in (lambda: TappedEncoder(backbone, 224), lambda: encode(backbone, torch.empty(1, 3, 224, 224))):
+            with pytest.raises(UserError, match="has global_pool=''"):
+                use()
+        backbone.reset_classifier(0, "avg")
+        assert encode(backbone, torch.empty(1, 3, 224, 224)).pooled.shape == (1, TappedEncoder(backbone, 224).width)
+
+
+def test_what_holds_a_backbone_is_told_to_give_it():
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Identity(), tiny_vit())
+
+    listed = timm.create_model("swin_tiny_patch4_window7_224", img_size=224, features_only=True)
+    for given, remedy in (
+        (TappedEncoder(tiny_vit(), 32), r"call it, encoder\(images\), or give .* encoder.backbone"),
+        (Own(), r"model.get_submodule\('body.1'\)"),
+        (listed, "create the model without it"),
+    ):
+        for use in (lambda given: TappedEncoder(given, 32), lambda given: encode(given, images())):
+            with pytest.raises(UserError, match=remedy):
+                use(given)
 
 
 def test_patches_dropped_while_training_make_no_map():

@@ -13,7 +13,7 @@ MOST_LINES = 300
 # From the base layer up: a package imports from the layers below its own only, and never from its neighbours.
 FLOORS = [
     ["runtime"],
-    ["initialise", "hide", "losses", "data"],
+    ["backbone", "initialise", "hide", "losses", "data"],
     ["encoder", "heads"],
     ["decoder", "frameworks"],
     ["recipes"],

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoder import unwrap
+from ..backbone import unwrap
 from ..runtime.errors import UserError
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backbone import is_hierarchical, unwrap
 from ..data.files import FileImages
 from ..data.image_set import ImageSet
-from ..encoder import TappedEncoder, is_hierarchical, unwrap
+from ..encoder import TappedEncoder
 from ..runtime import distributed
 from ..runtime.progress import Progress
 from .attention import attention_blocks, watched

@@ -13,7 +13,8 @@ from typing import Any, cast
 import timm
 import torch
 
-from ..encoder import TappedEncoder, square
+from ..backbone import square
+from ..encoder import TappedEncoder
 from ..runtime.errors import UserError, first_line
 
 PATIENCE = 5.0  # seconds until a host counts as unreachable

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbone import unwrap
 from ..data.image_set import ImageSet, fingerprint_of
 from ..data.view import View
 from ..data.views import Views
-from ..encoder import TappedEncoder, unwrap
+from ..encoder import TappedEncoder
 from ..frameworks.base import LinearProtocol
 from ..runtime import distributed
 from ..runtime.memory import enough_memory

@@ -15,8 +15,9 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..backbone import check_tapped
 from ..data.view import View
-from ..encoder import Features, TappedEncoder, check_tapped
+from ..encoder import Features, TappedEncoder
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..encoder import TappedEncoder, is_hierarchical
+from ..backbone import is_hierarchical
+from ..encoder import TappedEncoder
 from ..runtime.errors import UserError, first_line
 from ..runtime.weights import load_whole
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..encoder import TappedEncoder, encode, is_hierarchical
+from ..backbone import is_hierarchical
+from ..encoder import TappedEncoder, encode
 from ..runtime.errors import UserError
 from ..runtime.modes import evaluating
 from .kit.drawing import Figure, show_image

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoder import is_hierarchical
+from ..backbone import is_hierarchical
 from ..repre import RePre
 from ..runs import Run
 from ..runtime.errors import UserError

@@ -14,8 +14,9 @@ from timm.layers import LayerNorm as TimmLayerNorm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from ...backbone import unwrap
 from ...decoder import FusionBlock, ReconstructionDecoder
-from ...encoder import TappedEncoder, unwrap
+from ...encoder import TappedEncoder
 from ...runtime.quantise import SCALE, restore, shrink
 from .viewer import pack
 

@@ -14,8 +14,9 @@ from PIL import Image
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
+from ...backbone import is_hierarchical
 from ...data.reading import read_image, square, to_rgb
-from ...encoder import TappedEncoder, build_encoder, is_hierarchical
+from ...encoder import TappedEncoder, build_encoder
 from ...repre import IMAGENET_MEAN, IMAGENET_STD
 from ...runs import RECIPE, Run, load_run
 from ...runtime.errors import UserError
