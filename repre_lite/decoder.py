@@ -115,7 +115,7 @@ class ReconstructionDecoder(nn.Module):
             raise UserError(f"width={width}: give a whole number of channels, 1 or more")
         if image_size % tap_grids[0]:
             raise UserError(f"image_size={image_size} is not a multiple of the first tap's grid, {tap_grids[0]}")
-        self.mode = mode
+        self.mode, self.image_size = mode, image_size
         self.tap_shapes = [(c, side, side) for c, side in zip(tap_widths, tap_grids, strict=True)]
         widths = list(tap_widths) if width is None else [width] * len(tap_widths)
         read = len(widths) if mode == "multi" else 1  # how many taps are read, counted from the deepest
@@ -183,12 +183,16 @@ class ReconstructionDecoder(nn.Module):
             raise UserError(
                 "the decoder reads K maps (B, C, h, w); give it the taps of encode's features, features.taps"
             )
+        weight = self.head.weight
+        if not autocast_on(weight):  # a Swin's maps are in a half format after an autocast
+            taps = tuple(tap.to(weight.dtype) for tap in taps)
         given = [tuple(tap.shape[1:]) for tap in taps]
         deepest = self.mode == "single" and given == self.tap_shapes[-1:]  # then the others need not be there
         if given != self.tap_shapes and not deepest:
             raise UserError(
                 f"the decoder is built for {len(self.tap_shapes)} taps of shapes {self.tap_shapes} (C, h, w) and is "
-                f"given {len(given)} of shapes {given}; give the taps the decoder was built for"
+                f"given {len(given)} of shapes {given}; give those of images of {self.image_size} x {self.image_size} pixels, "
+                "tapped where the decoder was built to read"
             )
         levels = [lateral(tap) for lateral, tap in zip(self.laterals, taps[-len(self.laterals) :], strict=True)]
         deep = levels.pop()

@@ -76,6 +76,19 @@ def pixel_l1(reconstruction: Tensor, view: Tensor) -> Tensor:
     return (reconstruction - view).abs().mean()
 
 
+def check_view(view: Tensor) -> None:
+    """Raise UserError if pixels of `view` are far outside [0, 1], as after a normalisation; bicubic resizing overshoots."""
+    try:
+        low, high = (float(extreme) for extreme in view.detach().aminmax())
+    except RuntimeError:  # inside torch.func.vmap and on the meta device there are no numbers to look at
+        return
+    if low < -0.5 or high > 1.5:
+        raise UserError(
+            f"the view holds pixels from {low:.3g} to {high:.3g}; give the view before normalisation, in [0, 1], to the "
+            "branch, and the normalised one to the encoder"
+        )
+
+
 def dino_cross_entropy(
     student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float | Tensor
 ) -> Tensor:
@@ -119,6 +132,7 @@ class UncertaintyWeighting(nn.Module):
         Raises UserError for a loss below zero on a CPU; elsewhere the host does not wait to look at it. Raises UserError in
         training mode for log-variances in a half format, whose steps are too coarse for them: they would stand still.
         """
+        self.check_unsharded()
         if self.training and self.log_variances.dtype.itemsize < 4:
             raise UserError(
                 f"log-variances of {self.log_variances.dtype} do not move by a hundredth; keep the weighting in fp32, "
@@ -141,9 +155,18 @@ class UncertaintyWeighting(nn.Module):
         self.log_variances.copy_(s.clamp(min=self.floor))
         self.initialised.masked_fill_(first, 1)
 
+    def check_unsharded(self) -> None:
+        """Raise UserError if FSDP shards the log-variances: it would forget what the first batch sets them to."""
+        if hasattr(self.log_variances, "full_tensor"):
+            raise UserError(
+                "the log-variances are sharded by FSDP, which would forget the values they start at; shard the encoder "
+                "alone, and wrap the branch in DistributedDataParallel"
+            )
+
     @property
     def weights(self) -> Tensor:
         """(2,): what the contrastive and the reconstruction loss are multiplied by now."""
+        self.check_unsharded()
         return (-self.log_variances.detach().clamp(min=self.floor)).exp() / 2
 
 

@@ -14,7 +14,7 @@ from .frameworks import Framework, build_framework
 from .frameworks.base import at_least_fp32
 from .frameworks.none import ReconstructionOnly
 from .hide import hide
-from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, check_not_negative, pixel_l1
+from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, check_not_negative, check_view, pixel_l1
 from .recipes import Recipe
 from .runtime.errors import UserError
 from .runtime.randomness import fork
@@ -190,7 +190,8 @@ class ReconstructionBranch(nn.Module):
     `tap_indices`: the blocks or stages whose taps the decoder reads; None if unknown.
 
     Under several processes its gradients are averaged only by a DistributedDataParallel of its own, whose `forward` gives
-    the reconstruction loss (`weigh` stays the branch's), or as part of a module that holds backbone and branch.
+    the reconstruction loss (`weigh` stays the branch's), or as part of a module that holds backbone and branch. FSDP may
+    shard the encoder, TappedEncoder(backbone, image_size), but not the branch.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class ReconstructionBranch(nn.Module):
         self.decoder = decoder
         self.weighting = weighting or UncertaintyWeighting()
         self.tap_indices = tap_indices
-        self.calls = 0
+        self.views, self.calls = 0, 0  # of forward and of weigh
 
     @classmethod
     def for_backbone(
@@ -233,7 +234,10 @@ class ReconstructionBranch(nn.Module):
 
         The log-variances have a learning rate of their own, `weighting_lr`: Adam moves them by at most
         their learning rate per step, and an encoder's rate would take thousands of steps to follow a falling loss.
+        Raises UserError if FSDP shards them.
         """
+        if isinstance(self.weighting, UncertaintyWeighting):
+            self.weighting.check_unsharded()
         groups: list[dict[str, Any]] = [{"params": list(self.decoder.parameters())}]
         learned = list(self.weighting.parameters())
         if learned:
@@ -243,7 +247,8 @@ class ReconstructionBranch(nn.Module):
     def forward(self, taps: Sequence[Tensor], view: Tensor) -> Tensor:
         """Equation 3 for `view` (B, 3, H, W) in [0, 1], before normalisation.
 
-        Raises UserError for taps of other blocks than the branch is built for.
+        Raises UserError for taps of other blocks than the branch is built for, and for a normalised view, at which only
+        calls 1, 10 and 100 look, since the host has to wait for its numbers, and none inside `torch.compile`.
         """
         given, built = (taps.indices if isinstance(taps, Taps) else ()), self.tap_indices or ()
         deepest = self.decoder.mode == "single" and given == built[-1:]  # all that it reads
@@ -252,7 +257,12 @@ class ReconstructionBranch(nn.Module):
                 f"the branch was built for taps of blocks {self.tap_indices} but was given those of {given}; "
                 "call encode(backbone, images, branch.tap_indices)"
             )
-        return pixel_l1(at_least_fp32(self.decoder(taps)), view)
+        error = pixel_l1(at_least_fp32(self.decoder(taps)), view)
+        if not torch.compiler.is_compiling():
+            self.views += 1
+            if self.views in (1, 10, 100):
+                check_view(view)
+        return error
 
     def weigh(self, contrastive: Tensor | float, reconstruction: Tensor, loss_floor: float = 0.0) -> Tensor:
         """Equation 4; `loss_floor` is the lowest value of the contrastive loss (-1 for a negative cosine).

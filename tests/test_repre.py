@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from timm.utils import ModelEmaV3
 from torch._dynamo.testing import CompileCounter
+from torch.distributed.fsdp import fully_shard
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import repre_lite as rl
@@ -318,6 +319,51 @@ def test_the_branch_has_the_number_format_of_the_backbone(dtype):
     loss.backward()
     assert loss.isfinite() and loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert branch.weighting.log_variances.dtype == loss.dtype and backbone.blocks[0].mlp.fc1.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_taps_in_another_number_format_than_the_branch(name):
+    """The encoder alone under autocast, whose maps are then in a half format (Swin); or converted after the branch was made."""
+    backbone, view = backbone_of(name), views()[0]
+    branch = rl.ReconstructionBranch.for_backbone(backbone, image_size=32)
+    expected = branch(rl.encode(backbone, view - 0.5).taps, view)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        taps = rl.encode(backbone, view - 0.5).taps
+    assert branch(taps, view).item() == pytest.approx(expected.item(), rel=0.02)
+    taps = rl.encode(backbone.bfloat16(), view.bfloat16() - 0.5).taps
+    error = branch(taps, view)
+    error.backward()
+    assert taps[0].dtype == torch.bfloat16 and error.item() == pytest.approx(expected.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("wrong", [lambda view: (view - 0.5) / 0.25, lambda view: view * 255])
+def test_a_view_that_is_not_in_0_to_1_is_an_error(wrong):
+    backbone, view = backbone_of(), views()[0]
+    branch, taps = rl.ReconstructionBranch.for_backbone(backbone, image_size=32), rl.encode(backbone, view - 0.5).taps
+    with pytest.raises(
+        rl.UserError, match=r"the view holds pixels from .* give the view before normalisation, in \[0, 1\]"
+    ):
+        branch(taps, wrong(view))
+    assert branch(taps, 1.2 * view - 0.1).isfinite()  # what bicubic resizing may overshoot
+    each = torch.func.vmap(lambda *taps: branch([tap[None] for tap in taps], view[:1]))(*taps)
+    assert each.shape == (8,)
+
+
+def test_log_variances_sharded_by_fsdp_are_refused(tmp_path):
+    """FSDP would gather them anew at the next step, from before the first batch set them."""
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        branch = rl.ReconstructionBranch.for_backbone(backbone_of(), image_size=32)
+        fully_shard(branch, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,)))
+        for use in (
+            branch.parameter_groups,
+            lambda: branch.weigh(3.0, torch.tensor(0.5)),
+            lambda: branch.weighting.weights,
+        ):
+            with pytest.raises(rl.UserError, match="shard the encoder alone"):
+                use()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_log_variances_in_a_half_format_are_refused():
