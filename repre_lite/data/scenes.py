@@ -53,11 +53,14 @@ def scenes(indices: Sequence[int] | Tensor, seed: int = 0, size: int = 32) -> Sc
     """Draw the scenes numbered `indices` of the world `seed` at `size` x `size` pixels.
 
     A scene depends on its index alone, not on the others drawn with it. Labels cycle through the classes, so any
-    consecutive range of indices is balanced. Raises UserError for a size below 8.
+    consecutive range of indices is balanced. Raises UserError for a size below 8 and for indices
+    that are no sequence.
     """
     if size < 8:
         raise UserError(f"image_size={size}: scenes need at least 8 pixels")
     numbers = np.asarray(indices, dtype=np.int64)
+    if numbers.ndim != 1:
+        raise UserError(f"indices={indices}: give the numbers of the scenes to draw, such as range(24)")
     labels = numbers % len(CLASSES)
     images = np.empty((len(numbers), 3, size, size), dtype=np.uint8)
     masks = np.empty((len(numbers), size, size), dtype=bool)

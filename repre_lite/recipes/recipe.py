@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -161,11 +162,39 @@ def check_values(
         if choices is not None and value not in choices:
             raise UserError(f"{name}={value!r}: choose one of {', '.join(choices)}")
         if least is None:
+            if not fits(value, hints[name]):
+                raise UserError(f"{name}={value!r}: the wrong kind of value; give {wanted(hints[name])}")
             continue
         whole = hints[name] in (int, int | None)
         number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not (number and least <= value < math.inf):
             raise UserError(f"{name}={value!r}: give a {'whole ' * whole}number, {least} or more")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether `value` is of a field's type; a list passes for a tuple, a path for a text, a whole number for any."""
+    if isinstance(kind, types.UnionType):
+        return any(fits(value, one) for one in typing.get_args(kind))
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(fits(one, inner[0]) for one in value)
+    allowed: Any = {float: int | float, str: str | os.PathLike}.get(origin, origin)
+    return isinstance(value, allowed) and (origin is bool or not isinstance(value, bool))
+
+
+def wanted(kind: Any) -> str:
+    """A field's type in words, for a message."""
+    words = {
+        bool: "True or False",
+        str: "a text",
+        dict[str, Any]: "a dictionary of names and values",
+        tuple[float, float]: "two numbers, such as (0.9, 0.95)",
+        tuple[int, ...]: "whole numbers, such as (2, 5, 8, 11)",
+        tuple[View, ...]: "a tuple of View",
+        int: "a whole number",
+    }
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return " or ".join(words[one] for one in kinds if one is not type(None))
 
 
 ELSEWHERE = {  # arguments of timm that follow from other settings

@@ -39,6 +39,7 @@ def recipe(scale: str = "scenes", framework: str = "moco_v3", size: str | None =
     unknown = sorted(set(overrides) - set(FIELDS))
     if unknown:
         raise UserError(f"a recipe has no setting {unknown[0]!r}; its settings are the fields of repre_lite.Recipe")
+    check_values(overrides)
     cls = framework_class(framework)
     size = size or ("small" if scale == "scenes" else "full")
     if size not in SIZES:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbone import is_hierarchical
+from ..backbone import is_hierarchical, unwrap
 from ..encoder import TappedEncoder, encode
 from ..runtime.errors import UserError
 from ..runtime.modes import evaluating
@@ -46,9 +46,10 @@ class Levels:
         """
         if shared and is_hierarchical(encoder.backbone):
             raise UserError("shared=True: the stages of a Swin differ in width and have no common basis; leave it out")
-        depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
+        depth = len(unwrap(encoder.backbone).feature_info)  # type: ignore[arg-type]
         with evaluating(encoder):
             taps = encode(encoder.backbone, normalised, tuple(range(depth))).taps
+        taps, images = tuple(tap.float().cpu() for tap in taps), images.float().cpu()
         first = [tap[0] for tap in taps]
         maps = shared_colours(first) if shared else tuple(colours(tap) for tap in first)
         scores = tuple(_explained(tap, images) for tap in taps)

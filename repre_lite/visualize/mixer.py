@@ -52,7 +52,7 @@ class TapMixer:
         names = tuple(names) or tuple(f"tap {i + 1}" for i in range(len(taps)))
         taps = [tap.detach() for tap in taps[-read:]]
         means = tuple(tap.mean((0, 2, 3), keepdim=True) for tap in taps)  # (1, C_i, 1, 1) each
-        shown = view.permute(1, 2, 0).cpu().numpy()
+        shown = view.permute(1, 2, 0).float().cpu().numpy()
         return cls(shown, names[-read:], decoder.eval(), tuple(tap[: 1 + OTHERS].clone() for tap in taps), means)
 
     @property
@@ -68,7 +68,7 @@ class TapMixer:
             torch.lerp(mean, tap[source : source + 1], float(weight))  # (1, C_i, h_i, w_i)
             for mean, tap, weight, source in zip(self.means, self.taps, weights, sources, strict=True)
         ]
-        return np.asarray(self.decoder(mixed)[0].permute(1, 2, 0).cpu())
+        return np.asarray(self.decoder(mixed)[0].permute(1, 2, 0).float().cpu())
 
     def l1(self, weights: Sequence[float] | None = None, sources: Sequence[int] | None = None) -> float:
         """Mean absolute error of that reconstruction against the view."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backbone import is_hierarchical
+from ..backbone import is_hierarchical, unwrap
 from ..repre import RePre
 from ..runs import Run
 from ..runtime.errors import UserError
@@ -165,7 +165,7 @@ class Scrubber:
 def _moment(model: RePre, image: Tensor) -> Moment:
     """One forward gives attention, features and, through the decoder, the reconstruction."""
     encoder = model.framework.evaluated
-    depth = len(encoder.backbone.feature_info)  # type: ignore[arg-type]
+    depth = len(unwrap(encoder.backbone).feature_info)  # type: ignore[arg-type]
     blocks, (_, features) = capture(encoder.backbone, model.normalise(image), tuple(range(depth)))
     shown, l1, missing = None, None, NO_DECODER if model.decoder is None else NO_TAPS
     if model.decoder is not None and encoder is model.framework.online:

@@ -46,15 +46,16 @@ class Truth:
     ) -> Truth:
         """One forward for each scene: the attention of `blocks`, see `BlockAttention.overall`, averaged, and the error
         of the reconstruction of the scene itself, without augmentation."""
+        weight = next(encoder.parameters())
         images, masks = scenes.images.float() / 255, scenes.masks.numpy()
         kept, share, inside, outside = [], [], [], []
-        for image, mask in zip(images, masks, strict=True):
+        for image, mask in zip(images.to(weight), masks, strict=True):
             captured, (_, taps) = capture(encoder.backbone, normalise(image[None])[0], encoder.tap_indices)
             attention = np.mean([captured[block].overall() for block in blocks], axis=0)  # (h, w)
             kept.append(enlarge(heaviest(attention, mass), *mask.shape))
             share.append(on_object(attention, mask))
             if decoder is not None:
-                error = (decoder.eval()(taps)[0] - image).abs().mean(0).numpy()  # (H, W)
+                error = (decoder.eval()(taps)[0] - image).abs().mean(0).float().cpu().numpy()  # (H, W)
                 inside.append(error[mask].mean())
                 outside.append(error[~mask].mean())
         regions = (np.array(inside), np.array(outside)) if decoder is not None else (None, None)

@@ -50,6 +50,8 @@ def test_a_scene_is_the_same_at_every_size():
 
 
 def test_a_size_too_small_is_an_error():
+    with pytest.raises(UserError, match=r"indices=24: give .* such as range\(24\)"):
+        scenes(24)
     with pytest.raises(UserError, match="image_size=4"):
         scenes([0], size=4)
 

@@ -1,8 +1,11 @@
 """Levels: colours and readouts of every block."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 import repre_lite as rl
 from repre_lite.visualize.kit.drawing import png
@@ -24,6 +27,13 @@ def test_levels_hold_one_map_a_block_and_a_share_of_the_pixels(run, levels, view
     for colours in levels.maps:
         assert colours.ndim == 3 and colours.shape[2] == 3 and colours.min() == 0 and colours.max() == pytest.approx(1)
     assert all(0 <= share <= 1 for share in levels.pixels)
+
+
+def test_levels_of_a_wrapped_encoder_in_a_half_format(run, levels, views):
+    backbone = AveragedModel(copy.deepcopy(run.encoder.backbone).bfloat16())
+    encoder = rl.TappedEncoder(backbone, run.encoder.image_size, tap_blocks=run.encoder.tap_indices)
+    found = Levels.compute(encoder, views, run.model.normalise(views).bfloat16())
+    assert found.pixels == pytest.approx(levels.pixels, abs=0.05)
 
 
 def test_levels_figure_and_sentence(levels):

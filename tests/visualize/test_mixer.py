@@ -1,6 +1,7 @@
 """The tap mixer: what its states draw, and that every control and the page show them."""
 
 import base64
+import copy
 import html
 import itertools
 import json
@@ -31,6 +32,13 @@ def test_all_taps_on_is_the_plain_reconstruction(run, mixer, views, taps):
     assert np.array_equal(mixer.mix([True] * len(taps), [0] * len(taps)), mixer.mix())
     assert mixer.l1() == pytest.approx((plain - views[0]).abs().mean().item(), abs=1e-6)
     assert np.allclose(mixer.mix(), run.reconstruct(views)[0].permute(1, 2, 0).numpy(), atol=1e-5)
+
+
+def test_a_half_format_is_mixed_too(run, mixer, views, taps):
+    half = TapMixer.compute(
+        copy.deepcopy(run.decoder).bfloat16(), [tap.bfloat16() for tap in taps], views[0].bfloat16()
+    )
+    assert half.figure() is not None and half.l1() == pytest.approx(mixer.l1(), abs=0.01)
 
 
 def test_knocking_out_changes_the_image_and_is_the_mean_of_the_data_set(run, mixer, taps):

@@ -1,5 +1,7 @@
 """Attention and error against the known object, by hand and on scenes; and what may be looked at."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,12 @@ def test_numbers_of_scenes(run, scenes, truth):
     assert f"{truth.inside.mean():.3f} on the object" in truth.describe()
     plain = Truth.compute(run.encoder, run.model.normalise, scenes)
     assert plain.inside is None and np.allclose(plain.share, truth.share)
+
+
+def test_an_encoder_in_a_half_format(run, scenes, truth):
+    encoder, decoder = copy.deepcopy(run.encoder).bfloat16(), copy.deepcopy(run.decoder).bfloat16()
+    found = Truth.compute(encoder, lambda x: run.model.normalise(x).bfloat16(), scenes, decoder)
+    assert found.inside.tolist() == pytest.approx(truth.inside.tolist(), abs=0.02)
 
 
 def test_figure(truth):
