@@ -120,11 +120,22 @@ class Precision:
 
 
 def check_training_modes(device: torch.device) -> None:
-    """Raise UserError if the caller has switched gradients off or autocast on, where no recipe trains as it says."""
+    """Raise UserError if the caller has switched gradients off, autocast on, or torch to another default device or format:
+    no recipe trains as it says there, since it draws its numbers on the CPU and its weights in fp32."""
     if not torch.is_grad_enabled():
         raise UserError("gradients are switched off; train outside torch.no_grad() and torch.inference_mode()")
     if torch.is_autocast_enabled(device.type):
         raise UserError("autocast is on; train outside torch.autocast() and choose the number format with precision=")
+    if torch.get_default_device().type != "cpu":
+        raise UserError(
+            f"torch's default device is {torch.get_default_device()}; call torch.set_default_device(None) and choose the "
+            "device with device="
+        )
+    if torch.get_default_dtype() != torch.float32:
+        raise UserError(
+            f"torch's default dtype is {torch.get_default_dtype()}; call torch.set_default_dtype(torch.float32) and choose "
+            "the number format with precision="
+        )
 
 
 def pick_precision(name: str, device: torch.device) -> Precision:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,12 +46,24 @@ def test_a_setting_that_does_not_fit_is_said_before_images_are_read(wrong, monke
         Training(rl.recipe(**{"scale": "scenes", "framework": "moco_v3"} | wrong))
 
 
+@contextmanager
+def default_dtype(dtype):
+    held = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(held)
+
+
 @pytest.mark.parametrize(
     ("surrounded", "said"),
     [(torch.no_grad, "gradients are switched off"), (torch.inference_mode, "gradients are switched off"),
-     (lambda: torch.autocast("cpu", torch.bfloat16), "autocast is on")],
+     (lambda: torch.autocast("cpu", torch.bfloat16), "autocast is on"),
+     (lambda: torch.device("meta"), r"default device is meta; call torch.set_default_device\(None\)"),
+     (lambda: default_dtype(torch.float64), "default dtype is torch.float64; .* precision=")],
 )  # fmt: skip
-def test_training_inside_no_grad_or_an_autocast_is_refused(surrounded, said, tmp_path):
+def test_training_where_torch_is_set_otherwise_is_refused(surrounded, said, tmp_path):
     with surrounded(), pytest.raises(rl.UserError, match=said):
         rl.train(RECIPE, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
