@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import register_pytree_node
 
 from .backbone import (
     check_gathered,
@@ -51,14 +50,6 @@ class Features(NamedTuple):
 
 
 torch.serialization.add_safe_globals([Taps, Features])  # saved features load by torch.load's default, tensors only
-register_pytree_node(  # what torch.export asks for, and torch.func; torch has no public name for it
-    Taps,
-    lambda taps: (list(taps), taps.indices),
-    lambda maps, indices: Taps(maps, tuple(indices)),
-    serialized_type_name="repre_lite.Taps",
-    to_dumpable_context=list,
-    from_dumpable_context=tuple,
-)
 
 
 def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> Features:
@@ -77,11 +68,6 @@ def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = 
             "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
             "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that, and wrap the branch"
         )
-    if hasattr(backbone, "no_sync") and torch.is_grad_enabled() and world_size() > 1:
-        raise UserError(
-            "this backbone is wrapped in DistributedDataParallel, which averages gradients only in its own forward; "
-            "wrap DistributedDataParallel(TappedEncoder(backbone, image_size)) instead and call that, and wrap the branch"
-        )
     model: Any = unwrap(backbone)
     check_images(model, images)
     check_gathered(model)
@@ -94,7 +80,10 @@ def encode(backbone: nn.Module, images: Tensor, indices: Sequence[int] | None = 
             return Features(model.forward_head(model.forward_features(images), pre_logits=True), Taps())
         final, maps = model.forward_intermediates(images, indices=list(indices), output_fmt="NCHW")
     except AssertionError as error:  # timm's, about the size
-        raise UserError(f"images {tuple(images.shape)} do not fit this backbone: {first_line(error).rstrip('.')}; resize them, or create it with dynamic_img_size=True (a ViT) or strict_img_size=False (a Swin)") from None  # fmt: skip
+        raise UserError(
+            f"images {tuple(images.shape)} do not fit this backbone: {first_line(error).rstrip('.')}; resize them, or create it "
+            "with dynamic_img_size=True (a ViT) or strict_img_size=False (a Swin)"
+        ) from None
     return Features(model.forward_head(final, pre_logits=True), Taps(maps, indices))
 
 

@@ -198,17 +198,6 @@ def test_taps_are_a_tuple_that_survives_copies():
     assert type(taps)(tap * 2 for tap in taps).indices == ()  # what helpers do that rebuild containers
 
 
-@pytest.mark.parametrize("name", ["vit_micro", "swin_micro"])
-def test_taps_go_through_what_takes_containers_apart(name):
-    encoder = build_encoder(name, 32).eval()
-    expected, program = encoder(images()), torch.export.export(encoder, (images(),))
-    exported = program.module()(images())
-    assert torch.allclose(exported.taps[1], expected.taps[1], atol=1e-5)
-    assert exported.taps.indices == expected.taps.indices
-    each = torch.func.vmap(lambda image: encoder(image[None]))(images())
-    assert torch.allclose(each.taps[1][:, 0], expected.taps[1], atol=1e-5)
-
-
 def test_encode_leaves_a_plain_backbone_plain():
     backbone = tiny_vit()
     before = set(backbone.state_dict())
