@@ -61,16 +61,16 @@ def train(recipe: Recipe, out: str | Path, quiet: bool = False) -> Run:
         say(f"{out}: this run is finished{other}; nothing to do", quiet)
         return load_run(out)
     with contextlib.ExitStack() as stack, enough_memory(), watched():
-        if distributed.is_main() and out.is_dir():
+        mine = distributed.is_main() and out.is_dir()
+        if mine:
             stack.enter_context(locked(out))
         training = Training(recipe)
         if (reason := unfit(training.source)) is not None:
             say(f"{reason}, so k-NN is skipped", quiet)
         found = NOTHING
         if distributed.is_main():
-            if not out.is_dir():
-                files.create(out)
-                stack.enter_context(locked(out))
+            if not mine:  # by now another process may have made the folder
+                stack.enter_context(locked(files.create(out)))
             files.sweep(out)
             found = inspect(recipe, out)  # again: another process may have had the lock
             if found == NOTHING:

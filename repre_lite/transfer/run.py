@@ -67,16 +67,17 @@ def transfer(recipe: TransferRecipe, out: str | Path, quiet: bool = False) -> di
 
 def _one(recipe: TransferRecipe, out: Path, quiet: bool, untrained: bool) -> dict[str, Any]:
     with contextlib.ExitStack() as stack, enough_memory(REMEDY), watched():
-        if distributed.is_main() and out.is_dir():
+        mine = distributed.is_main() and out.is_dir()
+        if mine:
             stack.enter_context(locked(out))
         run = Transfer(recipe, untrained)
         found = NOTHING
         if distributed.is_main():
             wanted = identity(run.recipe)
             found = contents(out, wanted, lambda: _settings(out))
-            if not out.is_dir():
-                files.create(out)
-                stack.enter_context(locked(out))
+            if not mine:  # by now another process may have made the folder
+                stack.enter_context(locked(files.create(out)))
+                found = contents(out, wanted, lambda: _settings(out))
             files.sweep(out)
             if found == NOTHING:
                 files.write_json(out / RECIPE, facts(run, untrained))

@@ -1,5 +1,6 @@
 """A run is resumed exactly, or one line says why not, and then nothing changes in its folder."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -312,6 +313,26 @@ def test_a_folder_in_use_is_refused(recipe, whole, run, tmp_path):
         refused(recipe, empty, "another process")
     train(recipe, run, quiet=True)
     assert same(run, whole)
+
+
+def test_of_two_that_begin_together_one_is_refused(recipe, whole, tmp_path, monkeypatch):
+    """The other process makes the folder while this one reads its images."""
+    out = tmp_path / "run"
+    with contextlib.ExitStack() as stack:
+
+        class Slow(loop.Training):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                out.mkdir()
+                stack.enter_context(locked(out))
+
+        monkeypatch.setattr(module, "Training", Slow)
+        with pytest.raises(rl.UserError, match="another process"):
+            train(recipe, out, quiet=True)
+        assert [path.name for path in out.iterdir()] == [LOCK]
+    monkeypatch.undo()
+    train(recipe, out, quiet=True)
+    assert same(out, whole)
 
 
 def test_what_a_process_left_that_was_killed_before_it_began_is_nothing(recipe, whole, tmp_path):

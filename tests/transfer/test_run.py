@@ -1,5 +1,6 @@
 """A transfer run folder: what is in it, exact resume, and one line for what does not go together."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,9 @@ import repre_lite as rl
 from repre_lite.data import masks
 from repre_lite.runs import CHECKPOINT, METRICS, RECIPE, SUMMARY
 from repre_lite.runtime import files
+from repre_lite.runtime.lock import LOCK, locked
 from repre_lite.transfer import objects
+from repre_lite.transfer import run as module
 from repre_lite.transfer.loop import Transfer
 from repre_lite.transfer.run import MODEL, transfer
 from repre_lite.transfer.settings import transfer_recipe
@@ -155,6 +158,33 @@ def test_what_changed_since_a_run_began_is_refused(vit, swin, street, tmp_path):
     tensors, described = files.load_tensors(vit)
     files.save_tensors(other, {name: x + 1 for name, x in tensors.items()}, described)
     refused(recipe(str(other), street), half, "the encoder changed since this run began")
+
+
+def test_of_two_that_begin_together_one_is_refused(vit, street, whole, tmp_path, monkeypatch):
+    """The other process makes the folder, or ends its run in it, while this one reads its images."""
+    out = tmp_path / "run"
+    with contextlib.ExitStack() as stack:
+
+        class Slow(Transfer):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                out.mkdir()
+                stack.enter_context(locked(out))
+
+        monkeypatch.setattr(module, "Transfer", Slow)
+        with pytest.raises(rl.UserError, match="another process"):
+            transfer(recipe(vit, street), out, quiet=True)
+        assert [path.name for path in out.iterdir()] == [LOCK]
+
+    class Slower(Transfer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            shutil.copytree(whole, out)
+
+    shutil.rmtree(out)
+    monkeypatch.setattr(module, "Transfer", Slower)
+    transfer(recipe(vit, street), out, quiet=True)
+    assert contents(out) == contents(whole)
 
 
 def test_a_folder_of_pre_training_is_refused_and_the_other_way_round(vit, street, whole, tmp_path):
