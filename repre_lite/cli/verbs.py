@@ -11,7 +11,7 @@ from ..evaluation.doctor import examine
 from ..evaluation.protocols import run_protocols
 from ..evaluation.source import RANDOM, read_source
 from ..recipes import SCALES, Recipe, override, recipe
-from ..runs import SUMMARY
+from ..runs import SUMMARY, read_json
 from ..runtime import distributed
 from ..runtime.device import pick_device, set_threads
 from ..runtime.progress import say
@@ -67,8 +67,17 @@ def evaluate(
     if read.run is not None and not os.access(read.run, os.W_OK):
         say(f"{read.run}: cannot be written, so the results are only printed")
         read = dataclasses.replace(read, run=None)
+    if read.run is not None and not read.finished:
+        say(
+            f"{read.run}: not finished; the results are of step {read.steps} and leave {SUMMARY} if it is trained further"
+        )
     results = run_protocols(read, protocol, place, scale, data, train_images, blocks, ignore_label, epochs)
-    if distributed.is_main() and read.run is not None and results:
+    if (
+        distributed.is_main()
+        and read.run is not None
+        and results
+        and read_json(read.run / SUMMARY).get("steps") == read.steps
+    ):
         print(f"written to {read.run / SUMMARY}")
     return 0
 

@@ -12,7 +12,6 @@ from ..data.image_set import Source
 from ..data.masks import MaskSource, is_mask_tree, load_masks
 from ..encoder import TappedEncoder
 from ..frameworks import FRAMEWORKS, framework_class
-from ..runs import merge_summary
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
 from ..runtime.memory import enough_memory
@@ -22,11 +21,11 @@ from .class_tokens import check_blocks
 from .dense import score_dense
 from .diversity import score_diversity
 from .kept import Keeper
-from .score import evaluated_on, scores, unfit
+from .results import DENSE, enter, evaluated_on, images_of
+from .score import scores, unfit
 from .source import EncoderSource
 from .supervised import FINETUNE_EPOCHS, Task, finetune_top1, linear_sgd_top1
 
-DENSE = "dense.json"
 MEMORY = "measure fewer images with train_images=, or on device='cpu'"
 SCENES = 1_000  # scenes that dense probes learn from, unless there are fewer
 
@@ -63,9 +62,10 @@ def run_protocols(
         images = read.images(*(("folder", f"{data}/images") if tree else (scale, data)), train_images)
     results: dict[str, Any] = {}
     for found in _found(read, protocols, device, images, masks, blocks, epochs):
+        probed = found.pop(DENSE, None)
         results |= found
-        if read.run is not None and distributed.is_main():
-            merge_summary(read.run, found)
+        if read.run is not None and distributed.is_main() and enter(read.run, found, read.steps) and probed:
+            files.write_json(read.run / DENSE, probed)
     return results
 
 
@@ -78,7 +78,7 @@ def _found(
     blocks: int | None,
     epochs: int | None,
 ) -> Iterator[dict[str, Any]]:
-    """What each protocol finds, entries of summary.json, one protocol after the other."""
+    """What each protocol finds, entries of summary.json, one protocol after the other; under DENSE the contents of that file."""
     untrained = None if read.random else read.untrained()
     pair = (read.encoder, untrained)
     accuracies = [name for name in protocols if name in ("knn", "linear")]
@@ -90,7 +90,7 @@ def _found(
             for name, value in found.items():
                 say(f"{name:24s} {value:.4f}" if isinstance(value, float) else f"{name:24s} {value}")
             reset = {"linear_blocks": None} if "linear_top1" in found else {}
-            yield reset | {"evaluated_on": evaluated_on(images)} | found
+            yield reset | images_of(images) | found
     if images is not None and trained:
         yield from _supervised(read, untrained, images, trained, device, epochs, blocks)
     if images is not None and "diversity" in protocols:
@@ -101,9 +101,7 @@ def _found(
     if masks is not None:
         probed = score_dense(*pair, masks, device, read.mean, read.std)
         say(dense.table(probed, read.encoder.tap_indices))
-        if read.run is not None and distributed.is_main():
-            files.write_json(read.run / DENSE, probed)
-        yield dense.headline(probed) | {"dense_on": probed["images"]}
+        yield dense.headline(probed) | {"dense_on": probed["images"], DENSE: probed}
 
 
 def _supervised(
@@ -130,7 +128,7 @@ def _supervised(
     for name in protocols:
         key = name.replace("-", "_")
         ran = task.length(protocol.epochs if name == "linear-sgd" else FINETUNE_EPOCHS, read.encoder.image_size)
-        found: dict[str, Any] = {f"{key}_epochs": ran, "evaluated_on": evaluated_on(images)}
+        found: dict[str, Any] = {f"{key}_epochs": ran} | images_of(images)
         for suffix, held in (("", read.encoder), ("_untrained", untrained)):
             if held is None:
                 continue

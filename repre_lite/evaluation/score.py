@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..data.image_set import ImageSet, Source
-from ..data.naming import named
 from ..encoder import TappedEncoder
 from ..runtime.errors import NonFiniteError
 from ..runtime.progress import say
@@ -86,12 +85,6 @@ def scores(
             x, x_val = (part.to(device) for part in pooled.pop(suffix, None) or features(suffix, blocks))
             found[f"linear_top1{suffix}"], _ = linear_top1(x, train.labels, x_val, val.labels)
         yield found
-
-
-def evaluated_on(source: Source) -> str:
-    """Which images accuracies are of, for summary.json."""
-    counts = [0 if part is None else len(part) for part in (source.labelled, source.val)]
-    return f"{named(source.name, source.origin)}: {counts[1]} validation images by {counts[0]} training images"
 
 
 def unfit(source: Source) -> str | None:

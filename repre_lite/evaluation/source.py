@@ -6,7 +6,7 @@ A run folder, an exported folder, an encoder file, the name of a timm model with
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
@@ -42,7 +42,7 @@ class EncoderSource:
     `encoder` is on the CPU, in evaluation mode; `mean` and `std` normalise its images. `recipe` is how it was trained,
     None if that is not known. `run` is the run folder, None if the encoder comes from elsewhere. `description` is the
     metadata of its file: timm name and arguments, image size, framework. `random`: the encoder itself is untrained, so it
-    needs no control.
+    needs no control. `steps`, `finished`: how far the run was trained, as its summary.json says.
     """
 
     name: str
@@ -53,6 +53,8 @@ class EncoderSource:
     run: Path | None
     description: dict[str, str]
     random: bool = False
+    steps: int | None = None
+    finished: bool = True
 
     def untrained(self) -> TappedEncoder:
         """The same encoder as it was initialised, the control of every protocol; the same at every call.
@@ -114,6 +116,8 @@ def read_source(
     elif path.is_dir():
         run = load_run(path)
         read = EncoderSource(name, run.evaluated, run.mean, run.std, run.recipe, path, {})
+        steps, finished = run.summary.get("steps"), run.summary.get("finished", False)
+        read = replace(read, steps=steps, finished=finished)
     else:
         read = _read_file(path, name)
     check_finite(read.encoder.state_dict(), read.name)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.image_set import ImageSet
 from ..evaluation import at_size
 from ..evaluation.diversity import MEASURES
-from ..evaluation.protocols import DENSE
+from ..evaluation.results import DENSE
 from ..runs import Run
 from ..runtime.errors import UserError
 from ..runtime.randomness import generator

@@ -13,6 +13,7 @@ from ..data.workers import watched
 from ..evaluation.doctor import EARLY, HEALTHY, SLOW, diagnose
 from ..evaluation.features import extract_shared
 from ..evaluation.knn import knn_top1
+from ..evaluation.results import restart
 from ..evaluation.score import unfit
 from ..recipes import Recipe
 from ..runs import (
@@ -174,7 +175,7 @@ def _save(training: Training, out: Path, wall_seconds: float) -> None:
     state = training.state()
     if distributed.is_main():
         files.save_checkpoint(out / CHECKPOINT, state)
-        merge_summary(out, {"steps": training.step, "finished": False, "wall_seconds": round(wall_seconds, 1)})
+        restart(out, {"steps": training.step, "finished": False, "wall_seconds": round(wall_seconds, 1)})
 
 
 def _finish(training: Training, out: Path, logged: Step | None, online: float | None, wall_seconds: float) -> None:
@@ -184,7 +185,7 @@ def _finish(training: Training, out: Path, logged: Step | None, online: float | 
     if distributed.is_main():
         if results:
             save(training.model, training.recipe, out)
-            merge_summary(out, results | {"finished": False})
+            restart(out, results | {"finished": False})
             files.save_checkpoint(out / CHECKPOINT, state)
         elif not (out / ENCODER).exists():
             save(training.model, training.recipe, out)

@@ -14,7 +14,7 @@ from ..data.masks import GROUND, IGNORE, MaskSource, load_masks
 from ..encoder import TappedEncoder
 from ..evaluation.dense import BEST, FIT_PATCHES, find, logistic, scaled
 from ..evaluation.patches import grid_of, read_patches
-from ..evaluation.protocols import DENSE
+from ..evaluation.results import DENSE
 from ..runs import Run, read_json
 from .kit import palette
 from .kit.drawing import Figure, enlarge, legend, show_image

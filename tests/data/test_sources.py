@@ -14,7 +14,7 @@ from repre_lite.data.files import FileImages
 from repre_lite.data.image_set import measure
 from repre_lite.data.naming import named
 from repre_lite.data.sources import load_source
-from repre_lite.evaluation.score import evaluated_on
+from repre_lite.evaluation.results import evaluated_on
 from repre_lite.runtime.errors import UserError
 
 RED = (200, 30, 40)

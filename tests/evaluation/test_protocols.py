@@ -9,7 +9,9 @@ import torch
 import repre_lite as rl
 from repre_lite.data import sources
 from repre_lite.evaluation import protocols, score
+from repre_lite.evaluation.results import restart
 from repre_lite.evaluation.source import EncoderSource, read_source
+from repre_lite.runs import merge_summary
 
 CPU = torch.device("cpu")
 
@@ -80,3 +82,49 @@ def test_k_nn_alone_leaves_what_is_known_of_the_linear_probe(tiny_runs, tmp_path
     for names, blocks, wanted in ((["linear"], 2, 2), (["knn"], None, 2), (["linear"], None, None)):
         protocols.run_protocols(read, names, CPU, train_images=32, blocks=blocks)
         assert json.loads((run / "summary.json").read_text())["linear_blocks"] == wanted
+
+
+def test_accuracies_on_other_images_are_kept_apart(tiny_runs, tmp_path, monkeypatch):
+    """Each set of images has its own, whichever protocol was last; evaluated again, they come back."""
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    monkeypatch.setattr(score, "linear_top1", lambda *arguments: (0.5, 1.0))
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+
+    def held(count, *names):
+        protocols.run_protocols(read_source(run), names, CPU, train_images=count)
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["evaluated_on"] == f"scenes: 40 validation images by {count} training images"
+        return summary
+
+    before = held(32, "knn")
+    assert "evaluated_elsewhere" not in before and held(32, "linear")["knn_top1"] == before["knn_top1"]
+    other = held(16, "linear")
+    assert "knn_top1" not in other and other["linear_top1"] == 0.5 and other["steps"] == before["steps"]
+    assert [one["knn_top1"] for one in other["evaluated_elsewhere"]] == [before["knn_top1"]]
+    again = held(32, "knn")
+    assert again["knn_top1"] == before["knn_top1"] and again["linear_top1"] == 0.5
+    assert [one["evaluated_on"] for one in again["evaluated_elsewhere"]] == [other["evaluated_on"]]
+
+
+def test_accuracies_without_a_note_are_of_the_runs_own_images(tiny_runs, tmp_path, monkeypatch):
+    """Those that `demo` and `reproduce` enter."""
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    monkeypatch.setattr(score, "linear_top1", lambda *arguments: (0.5, 1.0))
+    for count, stays in ((None, True), (32, False)):
+        run = tmp_path / f"run-{count}"
+        shutil.copytree(tiny_runs["multi-0"], run)
+        merge_summary(run, {"knn_top1": 0.125})
+        protocols.run_protocols(read_source(run), ["linear"], CPU, train_images=count)
+        assert ("knn_top1" in json.loads((run / "summary.json").read_text())) == stays
+
+
+def test_nothing_is_entered_of_an_encoder_that_was_trained_further(tiny_runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sources, "SCENES_VAL", 40)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_runs["multi-0"], run)
+    read = read_source(run)
+    restart(run, {"steps": read.steps + 1, "finished": False})
+    found = protocols.run_protocols(read, ["knn"], CPU, train_images=32)
+    assert f"of step {read.steps}, are only printed" in capsys.readouterr().out + capsys.readouterr().err
+    assert found["knn_top1"] >= 0 and "knn_top1" not in json.loads((run / "summary.json").read_text())

@@ -13,7 +13,8 @@ from PIL import Image
 from small import TINY
 
 import repre_lite as rl
-from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, METRICS, RECIPE, SUMMARY
+from repre_lite.evaluation.results import DENSE
+from repre_lite.runs import CHECKPOINT, DECODER, ENCODER, METRICS, RECIPE, SUMMARY, merge_summary
 from repre_lite.runtime import files
 from repre_lite.runtime.device import Precision
 from repre_lite.runtime.lock import LOCK, locked
@@ -313,6 +314,20 @@ def test_a_folder_in_use_is_refused(recipe, whole, run, tmp_path):
         refused(recipe, empty, "another process")
     train(recipe, run, quiet=True)
     assert same(run, whole)
+
+
+def test_what_was_measured_of_an_unfinished_run_is_gone_once_it_trains_on(recipe, whole, run, monkeypatch):
+    """Accuracies of step 3 are none of step 5 or 6; those of a finished run stay."""
+    merge_summary(run, {"knn_top1": 0.5})
+    (run / DENSE).write_text("{}")
+    stop_at(5, recipe, run)
+    assert "knn_top1" not in json.loads((run / SUMMARY).read_text()) and not (run / DENSE).exists()
+    merge_summary(run, {"knn_top1": 0.5})
+    train(recipe, run, quiet=True)
+    assert "knn_top1" not in json.loads((run / SUMMARY).read_text()) and same(run, whole)
+    merge_summary(run, {"knn_top1": 0.5})
+    train(recipe, run, quiet=True)
+    assert json.loads((run / SUMMARY).read_text())["knn_top1"] == 0.5
 
 
 def test_of_two_that_begin_together_one_is_refused(recipe, whole, tmp_path, monkeypatch):
