@@ -35,6 +35,10 @@ def test_a_finished_run_opens_without_its_checkpoint(tmp_path):
     assert not torch.equal(small, whole)
     assert (small - whole).abs().max() < 0.05 * whole.abs().max()
 
+    (tmp_path / "run" / ENCODER).unlink()
+    with pytest.raises(rl.UserError, match=f"{ENCODER}: no such file; restore it from a copy, or give another run"):
+        rl.load_run(tmp_path / "run")
+
 
 def test_an_unfinished_run_does_not(tmp_path):
     trained(tmp_path / "run")

@@ -45,6 +45,8 @@ def examine(run: Run | str | Path) -> list[Finding]:
     finished = (folder / SUMMARY).exists() and read_json(folder / SUMMARY).get("finished", False)
     ruined = (folder / NONFINITE).exists() and not finished
     if not metrics and not ruined:
+        if finished:
+            raise UserError(f"{folder}: {METRICS} of this finished run is missing or empty; restore it from a copy")
         raise UserError(f"{folder}: nothing has been logged yet; wait for the first step, or resume the run")
     return diagnose(metrics, facts, ruined)
 

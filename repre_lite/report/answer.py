@@ -255,5 +255,5 @@ def _diagnosis(run: Run) -> str:
     try:
         said = ". ".join(map(str, examine(run)))
     except UserError:
-        said = "nothing has been logged yet"
+        said = "nothing was logged" if run.summary.get("finished") else "nothing has been logged yet"
     return f"<p>{text(run.folder.name)}: {text(said)}.</p>"

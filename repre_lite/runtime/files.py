@@ -149,7 +149,9 @@ def _read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             return restore(tensors), stream.metadata() or {}
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give a run folder or a .safetensors file") from None
+        raise UserError(
+            f"{path}: no such file; restore it from a copy, or give another run folder or a .safetensors file"
+        ) from None
     except (SafetensorError, OSError):
         raise UserError(
             f"{path}: truncated, or not a safetensors file; give one written by a run or by export"

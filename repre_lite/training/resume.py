@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import HOW, Recipe, identity
-from ..runs import CHECKPOINT, FOREIGN, METRICS, RECIPE, contents, misfit, read_checkpoint, read_recipe
+from ..runs import CHECKPOINT, FOREIGN, METRICS, RECIPE, contents, misfit, read_checkpoint, read_json, read_recipe
 from ..runtime import distributed, files
 from ..runtime.errors import UserError
 from ..runtime.progress import say
@@ -20,7 +20,13 @@ def inspect(recipe: Recipe, out: Path) -> int:
 
     Raises UserError for other files, a run of another recipe or version, and damaged files.
     """
-    return contents(out, identity(recipe), lambda: identity(read_recipe(out)[0]))
+
+    def held() -> dict[str, Any]:
+        if "task" in read_json(out / RECIPE):
+            raise UserError(f"out={out}: holds a run of transfer; choose an empty or new folder")
+        return identity(read_recipe(out)[0])
+
+    return contents(out, identity(recipe), held)
 
 
 def resume(training: Training, out: Path, quiet: bool = False) -> None:

@@ -275,5 +275,13 @@ def test_the_verb_refuses_in_one_line(folder, tmp_path, capsys):
         assert words in said and said.count("\n") == 1
 
 
+def test_a_finished_run_without_metrics_is_not_told_to_wait(folder, capsys):
+    (folder / "metrics.jsonl").unlink()
+    (folder / "summary.json").write_text('{"finished": true}')
+    assert main(["doctor", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "metrics.jsonl of this finished run is missing or empty; restore it" in said and said.count("\n") == 1
+
+
 def test_a_run_that_does_not_know_its_length_is_too_early_to_judge():
     assert [finding.kind for finding in diagnose([{"step": 1, "contrastive": 1.0}], {})] == [EARLY]

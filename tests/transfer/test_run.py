@@ -192,6 +192,8 @@ def test_a_folder_of_pre_training_is_refused_and_the_other_way_round(vit, street
     refused(recipe(vit, street), tmp_path, "holds a run of pre-training")
     with pytest.raises(rl.UserError, match="a run of transfer .task=segmentation.; give a run of pre-training"):
         rl.load_run(whole)
+    with pytest.raises(rl.UserError, match="out=.*: holds a run of transfer; choose an empty or new folder"):
+        rl.train(rl.recipe("scenes", steps=1), whole, quiet=True)
 
 
 def test_broken_masks_are_named_before_anything_is_written(vit, street, tmp_path):

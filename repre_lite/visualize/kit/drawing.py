@@ -9,6 +9,7 @@ import base64
 import html
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,9 @@ def svg(figure: mpl.Figure, label: str) -> str:
     """A figure as inline SVG. What is black takes the colour of the page's text, so it is legible in light and in dark;
     `label` says what it shows."""
     stream = io.StringIO()
-    with extra("matplotlib").rc_context({"svg.fonttype": "none", "svg.hashsalt": "repre-lite"}):
+    look = {"svg.fonttype": "none", "svg.hashsalt": "repre-lite"}
+    with warnings.catch_warnings(), extra("matplotlib").rc_context(look):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the text stays text, which the reader's fonts show
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     drawn = stream.getvalue()
     drawn = re.sub("<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)

@@ -18,6 +18,7 @@ from repre_lite.visualize.kit.drawing import (
     png,
     show_image,
     shrink,
+    svg,
 )
 
 NAMES = ["plain", "_hidden", "a $x^2$ b", "$", "$$", "<b>&amp;", "back\\slash", "caf\udce9", "two\nlines", "", "%s {0}"]
@@ -58,6 +59,15 @@ def test_names_are_drawn_as_they_are(name):
     titled = Figure(2, 2)
     show_image(titled.subplots(), np.zeros((2, 2)), name)
     assert not plain_text(name) or plain_text(name) in [html.unescape(text) for text in svg_text(titled)]
+
+
+def test_a_script_that_the_font_lacks_stays_text_in_svg_and_warns_of_nothing():
+    figure = Figure(3, 2, "constrained")
+    (line,) = figure.subplots().plot([0, 1])
+    legend(figure, [line], ["日本語"], loc="outside lower center")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "日本語" in svg(figure, "a line")
 
 
 def test_maps_cover_their_patches_and_errors_their_pixels():
