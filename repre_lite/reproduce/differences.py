@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
+from statistics import median
 from textwrap import fill
 from typing import Any
 
@@ -20,6 +21,7 @@ from .tables import Result
 
 STEP = 0.22  # between the lines of a row, in rows
 CHOSEN = ("knn_top1", "dense_miou", "patch_cosine", "reconstruction_error")  # measures of `ablations` that are drawn
+WIDE = 5.0  # an interval so many times as wide as the median is not shown whole
 MANY, FEW = (palette.series(0), "{} pairs"), (palette.series(1), "fewer pairs: exploratory")
 
 
@@ -91,7 +93,7 @@ def draw_choices(axes: Sequence[Any], found: Sequence[Difference], measures: Seq
     """Draw one measure on each of the axes, with a row for each line; marks as in `draw`.
 
     Lines with `claims` pairs or more, and those with fewer, which are exploratory, have a colour each. One pair alone has
-    no interval.
+    no interval. An interval much wider than the others runs off the axis, with an arrow where it does.
     """
     rows = list(dict.fromkeys(one.labels for one in found))
     for axis, measure in zip(axes, measures, strict=True):
@@ -99,6 +101,7 @@ def draw_choices(axes: Sequence[Any], found: Sequence[Difference], measures: Seq
             for one in (one for one in found if one.measure == measure and (one.pairs >= claims) == enough):
                 _mark(axis, one, rows.index(one.labels), style)
             axis.plot([], [], style.marker, color=style.colour, label=name.format(claims))
+        _limit(axis, [one for one in found if one.measure == measure], rows)
         _finish(axis, [": ".join(labels) for labels in rows], fill(MEASURES[measure].label, 22))
         axis.locator_params(axis="x", nbins=3)
         axis.set_xlabel("points" if MEASURES[measure].kind == "%" else "")
@@ -111,6 +114,26 @@ def _mark(axis: Any, one: Difference, row: float, style: palette.Style) -> None:
         one.mean, row, style.marker, color=style.colour, markersize=6,
         markerfacecolor=style.colour if one.shown else "none",
     )  # fmt: skip
+
+
+def _limit(axis: Any, found: Sequence[Difference], rows: Sequence[tuple[str, ...]]) -> None:
+    """Fit a horizontal axis to 0, all means, and all intervals but those `WIDE` times as wide as the median."""
+    widths = [one.high - one.low for one in found if isfinite(one.low)]
+    widest = WIDE * median(widths) if widths else 0.0
+    whole = [one for one in found if one.high - one.low <= widest]
+    ends = [
+        0.0,
+        *(one.mean for one in found if isfinite(one.mean)),
+        *(end for one in whole for end in (one.low, one.high)),
+    ]
+    margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    low, high = min(ends) - margin, max(ends) + margin
+    axis.set_xlim(low, high)
+    for one in found:
+        row = rows.index(one.labels)
+        for edge, marker, beyond in ((low, "<", one.low < low), (high, ">", one.high > high)):
+            if beyond:
+                axis.plot(edge, row, marker, color=palette.ink(), markersize=5, clip_on=False)
 
 
 def _finish(axis: Any, rows: Sequence[str], title: str) -> None:

@@ -174,6 +174,20 @@ def test_the_page_of_the_ablations_shows_what_each_choice_changes(tmp_path):
         assert [list(line.get_ydata()) for line in bars] == [[0, 0]]
 
 
+def test_an_interval_much_wider_than_the_others_runs_off_with_an_arrow():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    found = [differences.Difference("knn_top1", ("choice", str(row)), 3, row, row - 1, row + 1) for row in range(4)]
+    found.append(differences.Difference("knn_top1", ("choice", "wide"), 3, 2, -50, 3.5))
+    axis = Figure().subplots()
+    differences.draw_choices([axis], found, ("knn_top1",), 8)
+    low, high = axis.get_xlim()
+    assert -2 < low < -1 and 4 < high < 5
+    arrows = [line for line in axis.lines if line.get_marker() in ("<", ">")]
+    assert [(line.get_marker(), *line.get_xdata(), *line.get_ydata()) for line in arrows] == [("<", low, 4)]
+
+
 def test_a_folder_is_counted_once_however_many_cells_there_are(monkeypatch, tmp_path):
     for name in ("train/a", "val/a"):
         (tmp_path / "tree" / name).mkdir(parents=True)
