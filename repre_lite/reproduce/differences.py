@@ -21,7 +21,7 @@ from .tables import Result
 
 STEP = 0.22  # between the lines of a row, in rows
 CHOSEN = ("knn_top1", "dense_miou", "patch_cosine", "reconstruction_error")  # measures of `ablations` that are drawn
-WIDE = 5.0  # an interval so many times as wide as the median is not shown whole
+WIDE = 5.0  # times the median width, beyond which an interval is cut off
 MANY, FEW = (palette.series(0), "{} pairs"), (palette.series(1), "fewer pairs: exploratory")
 
 
