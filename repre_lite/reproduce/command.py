@@ -64,7 +64,7 @@ def reproduce(
         print("written: " + ", ".join(map(str, paths)))
         elsewhere = sum(not done(cell, folder) for cell in chosen)
         if elsewhere:
-            print(f"{elsewhere} cells are being run by other processes; the last to finish writes the whole table")
+            print(f"cells that other processes are running: {elsewhere}; the last to finish writes the whole table")
     return 0
 
 

@@ -43,7 +43,7 @@ def load_objects(data: str | Path, train_images: int | None, seed: int, skip_bro
     held = [(name, o) for part in parts for name, o in zip(part.names, part.objects, strict=True) if len(o.labels)]
     without = [name for name, objects in held if objects.masks is None]
     if 0 < len(without) < len(held):
-        say(f"{len(without)} images have objects without a mask, such as {without[0]}; only boxes are learned")
+        say(f"images that have objects without a mask: {len(without)}, such as {without[0]}; only boxes are learned")
     return ObjectSource(source.train.trainable().subset(train_images, seed), source.val)
 
 
