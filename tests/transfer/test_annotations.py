@@ -158,7 +158,9 @@ def test_odd_files_are_read(coco, capsys):
     source = load(coco)
     assert source.train.classes == ("cat", "dog") and [o.labels.tolist() for o in source.train.objects] == [[1], [0]]
     assert not source.train.has_masks and source.val.has_masks
-    assert "images that have objects without a mask: 1, such as 0.jpg; only boxes are learned" in capsys.readouterr().out
+    assert (
+        "images that have objects without a mask: 1, such as 0.jpg; only boxes are learned" in capsys.readouterr().out
+    )
 
 
 def test_unreadable_images_are_named_with_a_remedy_that_is_there(coco, capsys):
