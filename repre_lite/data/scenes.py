@@ -53,8 +53,8 @@ def scenes(indices: Sequence[int] | Tensor, seed: int = 0, size: int = 32) -> Sc
     """Draw the scenes numbered `indices` of the world `seed` at `size` x `size` pixels.
 
     A scene depends on its index alone, not on the others drawn with it. Labels cycle through the classes, so any
-    consecutive range of indices is balanced. Raises UserError for a size below 8 and for indices
-    that are no sequence.
+    consecutive range of indices is balanced. Raises UserError for a size below 8 and for
+    indices that are no sequence.
     """
     if size < 8:
         raise UserError(f"image_size={size}: scenes need at least 8 pixels")

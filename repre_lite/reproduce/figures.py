@@ -20,7 +20,10 @@ SEED = 0  # whose runs figure 4 shows
 
 
 def figure(table: Table, out: Path) -> str:
-    """The figure of `figure3`, `figure4`, `local` or `ablations` as HTML; empty for other tables, and if its cells or packages are not there."""
+    """The figure of `figure3`, `figure4`, `local` or `ablations` as HTML.
+
+    Empty for other tables, and if its cells or packages are not there.
+    """
     try:
         if table.name == "figure3":
             return _improvements(table, results(table, out))
