@@ -76,19 +76,6 @@ def pixel_l1(reconstruction: Tensor, view: Tensor) -> Tensor:
     return (reconstruction - view).abs().mean()
 
 
-def check_view(view: Tensor) -> None:
-    """Raise UserError if pixels of `view` are far outside [0, 1], as after a normalisation; bicubic resizing overshoots."""
-    try:
-        low, high = (float(extreme) for extreme in view.detach().aminmax())
-    except RuntimeError:  # inside torch.func.vmap and on the meta device there are no numbers to look at
-        return
-    if low < -0.5 or high > 1.5:
-        raise UserError(
-            f"the view holds pixels from {low:.3g} to {high:.3g}; give the view before normalisation, in [0, 1], to the "
-            "branch, and the normalised one to the encoder"
-        )
-
-
 def dino_cross_entropy(
     student: Tensor, teacher: Tensor, centre: Tensor, student_temperature: float, teacher_temperature: float | Tensor
 ) -> Tensor:

@@ -14,7 +14,7 @@ from .frameworks import Framework, build_framework
 from .frameworks.base import at_least_fp32
 from .frameworks.none import ReconstructionOnly
 from .hide import hide
-from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, check_not_negative, check_view, pixel_l1
+from .losses import FixedWeighting, UncertaintyWeighting, build_weighting, check_not_negative, pixel_l1
 from .recipes import Recipe
 from .runtime.errors import UserError
 from .runtime.randomness import fork
@@ -261,7 +261,7 @@ class ReconstructionBranch(nn.Module):
         if not torch.compiler.is_compiling():
             self.views += 1
             if self.views in (1, 10, 100):
-                check_view(view)
+                _check_view(view)
         return error
 
     def weigh(self, contrastive: Tensor | float, reconstruction: Tensor, loss_floor: float = 0.0) -> Tensor:
@@ -286,3 +286,15 @@ def _one_number(name: str, loss: Tensor | float, device: torch.device | None = N
     if loss.numel() != 1:
         raise UserError(f"the {name} loss is of shape {tuple(loss.shape)}, not one number; give its mean")
     return loss.reshape(())
+
+
+def _check_view(view: Tensor) -> None:
+    """Raise UserError if pixels of `view` are far outside [0, 1], as after a normalisation; bicubic resizing overshoots."""
+    try:
+        low, high = map(float, view.detach().aminmax())
+    except RuntimeError:  # inside torch.func.vmap and on the meta device there are no numbers to look at
+        return
+    if low < -0.5 or high > 1.5:
+        raise UserError(
+            f"the view holds pixels from {low:.3g} to {high:.3g}; give the view before normalisation, in [0, 1]"
+        )
